@@ -1,0 +1,269 @@
+"""Residual networks with a place for attention: the one builder."""
+
+import keras
+from keras import layers
+
+from keras_attn.applications import attention_types
+from keras_attn.layers import feature_maps
+
+# Mean and standard deviation of ImageNet's pixels, red, green, blue, 0..255.
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_DEVIATION = (58.395, 57.12, 57.375)
+
+BOTTLENECK_EXPANSION = 4
+FIRST_STAGE = 2  # The stem is stage 1, as in the names conv2_x .. conv5_x.
+
+
+def AttnResNet(
+    blocks_per_stage,
+    bottleneck=True,
+    width=64,
+    stem_strides=4,
+    attention=None,
+    include_preprocessing=True,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name="attn_resnet",
+):
+    """Build a residual network with any attention type, or with none.
+
+    The blocks are those of ResNet v1.5 (the stride is in the 3x3 convolution).
+    An attention type replaces or widens the 3x3 convolutions, gates the
+    residual branch of the blocks, or gates the output of a stage; it says
+    itself which, and in which stages.
+
+    Args:
+        blocks_per_stage: Sequence of integers, the residual blocks of each
+            stage. From the second stage on, the first block halves the size
+            of the map and doubles the width.
+        bottleneck: Boolean, three convolutions a block (1x1, 3x3, 1x1) with
+            four times the width at the end, or two 3x3 convolutions.
+        width: Integer, the filters of the stem and of the 3x3 convolutions of
+            the first stage.
+        stem_strides: 4 for a 7x7 convolution with stride 2 and a max pooling
+            with stride 2 (images of about 224 pixels), 2 or 1 for a 3x3
+            convolution with that stride (64 and 32 pixels).
+        attention: Name of a registered attention type (`None`, `"gsa"`,
+            `"expatt"`, `"cram"`, `"positionwise"`, `"aa"`, `"se"`, `"cbam"`)
+            or a `keras_attn.applications.AttentionType`.
+        include_preprocessing: Boolean, whether the model takes pixels from 0
+            to 255 (uint8 or float) and normalises them itself.
+        include_top: Boolean, whether to end in global average pooling and a
+            dense classifier.
+        weights: `None` for random weights, the tag of a published weight of
+            this architecture, or the path of a `.weights.h5` file.
+        input_tensor: Optional Keras tensor to use as the image input.
+        input_shape: Shape of one image, without the batch. Defaults to
+            224 x 224 x 3, or to any size without the top. Height and width
+            may be `None` for the attention types without positional tables.
+        pooling: Without the top, `None` for the feature map, `"avg"` or
+            `"max"` for global pooling.
+        classes: Integer, the number of classes of the classifier.
+        classifier_activation: Activation of the classifier, `None` for the
+            logits.
+        name: String, the name of the model and the architecture that
+            `weights` belongs to.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: for an unknown attention type, pooling or stem, an input
+            shape that does not fit, or weights that do not fit the network.
+
+    References:
+        - [He et al., 2016](https://arxiv.org/abs/1512.03385)
+        - the layers of `keras_attn.layers` name the papers of the attention
+    """
+    _check_arguments(stem_strides, include_top, pooling)
+    attention = attention_types.get(attention)
+    image = _image_input(
+        input_tensor, input_shape, include_top, include_preprocessing
+    )
+    x = _preprocess(image) if include_preprocessing else image
+    x = _stem(x, width, stem_strides)
+    for stage, blocks in enumerate(blocks_per_stage, FIRST_STAGE):
+        filters = width * 2 ** (stage - FIRST_STAGE)
+        strides = 1 if stage == FIRST_STAGE else 2
+        x = _stage(x, stage, blocks, filters, strides, bottleneck, attention)
+    x = _head(x, include_top, pooling, classes, classifier_activation)
+
+    inputs = image
+    if input_tensor is not None:
+        inputs = keras.utils.get_source_inputs(input_tensor)
+    model = keras.Model(inputs, x, name=name)
+    if weights is not None:
+        from keras_attn.weights import loading
+
+        loading.load_into(model, weights)
+    return model
+
+
+def _check_arguments(stem_strides, include_top, pooling):
+    if stem_strides not in (1, 2, 4):
+        raise ValueError(
+            "`stem_strides` must be 1, 2 or 4. "
+            f"Received: stem_strides={stem_strides}"
+        )
+    if pooling not in (None, "avg", "max"):
+        raise ValueError(
+            "`pooling` must be None, 'avg' or 'max'. "
+            f"Received: pooling={pooling!r}"
+        )
+    if include_top and pooling is not None:
+        raise ValueError(
+            "`pooling` applies without the classifier only: pass "
+            f"`include_top=False`. Received: pooling={pooling!r}"
+        )
+
+
+def _image_input(input_tensor, input_shape, include_top, preprocessing):
+    if input_tensor is not None:
+        return input_tensor
+    if input_shape is None:
+        size = 224 if include_top else None
+        channels_first = keras.config.image_data_format() == "channels_first"
+        input_shape = (3, size, size) if channels_first else (size, size, 3)
+    if len(input_shape) != 3:
+        raise ValueError(
+            "`input_shape` must have three entries, without the batch. "
+            f"Received: input_shape={input_shape}"
+        )
+    channels = _channels(keras.KerasTensor((None, *input_shape)))
+    if preprocessing and channels != 3:
+        raise ValueError(
+            "The preprocessing inside the model is for red, green and blue: "
+            "pass `include_preprocessing=False` for other channels. "
+            f"Received: input_shape={input_shape}"
+        )
+    return keras.Input(input_shape, name="image")
+
+
+def _preprocess(image):
+    return layers.Rescaling(
+        scale=[1 / deviation for deviation in PIXEL_DEVIATION],
+        offset=[
+            -mean / deviation
+            for mean, deviation in zip(PIXEL_MEAN, PIXEL_DEVIATION)
+        ],
+        dtype="float32",
+        name="preprocessing",
+    )(image)
+
+
+def _stem(x, width, strides):
+    if strides == 4:
+        x = convolution(x, width, 7, 2, "conv1_conv")
+        x = batch_norm_relu(x, "conv1")
+        return layers.MaxPooling2D(3, 2, padding="same", name="pool1_pool")(x)
+    x = convolution(x, width, 3, strides, "conv1_conv")
+    return batch_norm_relu(x, "conv1")
+
+
+def _stage(x, stage, blocks, filters, strides, bottleneck, attention):
+    attends = stage in attention.stages
+    for index in range(1, blocks + 1):
+        x = _block(
+            x,
+            stage,
+            filters,
+            strides if index == 1 else 1,
+            bottleneck,
+            attention if attends else attention_types.NO_ATTENTION,
+            f"conv{stage}_block{index}",
+        )
+    if attends and attention.stage_gate:
+        x = attention.stage_gate(name=f"conv{stage}_attention")(x)
+    return x
+
+
+def _block(x, stage, filters, strides, bottleneck, attention, name):
+    """Add a residual block, with attention in its place or places."""
+    mix = attention.mixing or convolve_3x3
+    output_filters = filters * (BOTTLENECK_EXPANSION if bottleneck else 1)
+    shortcut = x
+    if strides != 1 or _channels(x) != output_filters:
+        shortcut = convolution(x, output_filters, 1, strides, f"{name}_0_conv")
+        shortcut = batch_norm(shortcut, f"{name}_0_bn")
+
+    if bottleneck:
+        x = convolution(x, filters, 1, 1, f"{name}_1_conv")
+        x = batch_norm_relu(x, f"{name}_1")
+        x = mix(x, filters, strides, stage, f"{name}_2")
+        x = batch_norm_relu(x, f"{name}_2")
+        x = convolution(x, output_filters, 1, 1, f"{name}_3_conv")
+    else:
+        x = mix(x, filters, strides, stage, f"{name}_1")
+        x = batch_norm_relu(x, f"{name}_1")
+        x = mix(x, filters, 1, stage, f"{name}_2")
+    # A zero gamma makes every block start as its shortcut, which the
+    # networks without softmax on the positional path (GSA) cannot do without.
+    x = batch_norm(x, f"{name}_out_bn", gamma_initializer="zeros")
+    if attention.block_gate:
+        x = attention.block_gate(name=f"{name}_attention")(x)
+    x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return layers.ReLU(name=f"{name}_out")(x)
+
+
+def _head(x, include_top, pooling, classes, classifier_activation):
+    if not include_top and pooling is None:
+        return x
+    if pooling == "max":
+        return layers.GlobalMaxPooling2D(name="max_pool")(x)
+    # Averages and probabilities in float32, whatever the policy.
+    x = layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")(x)
+    if not include_top:
+        return x
+    return layers.Dense(
+        classes,
+        activation=classifier_activation,
+        dtype="float32",
+        name="predictions",
+    )(x)
+
+
+def convolve_3x3(x, filters, strides, stage, name):
+    """The mixing of a plain residual network."""
+    return convolution(x, filters, 3, strides, f"{name}_conv")
+
+
+def convolution(x, filters, kernel_size, strides, name):
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+
+
+def batch_norm(x, name, gamma_initializer="ones"):
+    channel_axis = 1 if _channels_first() else -1
+    return layers.BatchNormalization(
+        axis=channel_axis,
+        momentum=0.9,
+        epsilon=1e-5,
+        gamma_initializer=gamma_initializer,
+        name=name,
+    )(x)
+
+
+def batch_norm_relu(x, name):
+    x = batch_norm(x, f"{name}_bn")
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _channels_first():
+    return keras.config.image_data_format() == "channels_first"
+
+
+def _channels(x):
+    data_format = feature_maps.standardize_data_format(None)
+    return feature_maps.map_shape(x.shape, data_format)[2]

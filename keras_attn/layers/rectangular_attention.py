@@ -1,0 +1,239 @@
+"""CRAM: attention to one oriented rectangle of the feature map."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_attn.layers import feature_maps
+
+# Variance below which the difference of the two principal axes counts as
+# none. It makes the mask smooth where a square has no direction of its own.
+ROUNDING = 0.02
+
+
+@keras.saving.register_keras_serializable(package="keras_attn")
+class RectangularAttention2D(keras.layers.Layer):
+    """Convolutional rectangular attention module (CRAM).
+
+    Multiplies the feature map by a soft mask that is close to one inside a
+    single oriented rectangle and close to zero outside. The rectangle has
+    five parameters, found from the input itself: its centre, its two
+    half-extents and its angle.
+
+    With `u` and `v` the offsets of a pixel from the centre along the two
+    sides of the rectangle, and `a` and `b` the half-extents, the mask is
+
+    `sigmoid(s * (1 - (u / a)**2)) * sigmoid(s * (1 - (v / b)**2))`
+
+    Where the paper is not specific, this layer chooses:
+
+    - *The five parameters are moments.* A 1x1 convolution and a softmax over
+      all pixels give a saliency map. The centre is its mean, the angle is the
+      direction of its principal axis, and the half-extents are those of the
+      uniform rectangle that has the same variances, times a learned margin.
+      So the rectangle moves, turns and scales with the features, and it has
+      no more than `channels + 1` weights.
+    - *It starts as (almost) the identity.* The saliency starts uniform, and
+      the rectangle `initial_margin` times as large as the map.
+    - *A square has no direction.* While the two half-extents are nearly
+      equal, the sides are rounded instead of turning to a random angle: the
+      mask is a smooth function of the input everywhere.
+
+    Coordinates: the origin is the centre of the map, x points right, y points
+    down, and one unit is half of the longer side of the map. A square map
+    spans -1 to 1 on both axes; a map twice as wide as high spans -1 to 1 on x
+    and -0.5 to 0.5 on y. Angles are therefore true angles of the image.
+
+    Args:
+        initial_margin: Positive float, the half-extents over those of the
+            rectangle that matches the saliency, before training. At the
+            default of 2 the mask starts above 0.998 everywhere; at 1 the
+            rectangle starts as large as the map, and gradients are larger:
+            the better start for a network trained from scratch.
+        sharpness: Positive float, `s` in the formula above. The mask falls
+            from 0.88 to 0.12 within about `2 / sharpness` of a half-extent.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to
+            `keras.config.image_data_format()`.
+        **kwargs: Other keyword arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: Tensor `(batch, height, width, channels)`, or
+            `(batch, channels, height, width)` for `"channels_first"`. Batch,
+            height and width may be unknown.
+        return_attention: Boolean, whether to return the mask as well.
+
+    Returns:
+        A tensor like `inputs`. With `return_attention=True` a pair of it and
+        the mask, `(batch, height, width)`, float32 between 0 and 1.
+
+    Raises:
+        ValueError: if `initial_margin` or `sharpness` is not positive.
+
+    Reference:
+        [Nguyen et al., 2025](https://arxiv.org/abs/2503.10875)
+    """
+
+    def __init__(
+        self,
+        initial_margin=2.0,
+        sharpness=10.0,
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        for argument, value in (
+            ("initial_margin", initial_margin),
+            ("sharpness", sharpness),
+        ):
+            if value <= 0:
+                raise ValueError(
+                    f"`{argument}` must be positive. "
+                    f"Received: {argument}={value}"
+                )
+        self.initial_margin = initial_margin
+        self.sharpness = sharpness
+        self.data_format = feature_maps.standardize_data_format(data_format)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def build(self, input_shape):
+        channels = feature_maps.known_channels(
+            type(self).__name__, input_shape, self.data_format
+        )
+        self.saliency_kernel = self.add_weight(
+            name="saliency_kernel", shape=(channels, 1), initializer="zeros"
+        )
+        self.log_margin = self.add_weight(
+            name="log_margin",
+            shape=(),
+            initializer=keras.initializers.Constant(
+                math.log(self.initial_margin)
+            ),
+            dtype="float32",
+        )
+
+    def call(self, inputs, return_attention=False):
+        mask = self.attention_map(inputs)
+        channel_axis = 1 if self.data_format == "channels_first" else -1
+        gate = ops.expand_dims(ops.cast(mask, inputs.dtype), channel_axis)
+        outputs = inputs * gate
+        return (outputs, mask) if return_attention else outputs
+
+    def rectangles(self, inputs):
+        """Return the five parameters of the rectangle of each image.
+
+        Args:
+            inputs: Tensor as for a call.
+
+        Returns:
+            Float32 tensor `(batch, 5)`: centre x, centre y, half-extent along
+            the longer side, half-extent along the shorter side (all in half
+            longer sides of the map, see the class), and the angle in radians
+            from the x axis to the longer side, positive from x towards y
+            (clockwise on the screen), between -pi / 2 and pi / 2.
+        """
+        center_x, center_y, long, short, cos, sin = self._rectangle(
+            feature_maps.to_channels_last(inputs, self.data_format)
+        )
+        # The direction of a circle is anything: take the x axis, which also
+        # keeps the derivative of the angle finite.
+        directed = ops.maximum(ops.abs(cos), ops.abs(sin)) > 1e-6
+        angle = ops.arctan2(sin, ops.where(directed, cos, 1.0)) / 2
+        return ops.concatenate([center_x, center_y, long, short, angle], -1)
+
+    def attention_map(self, inputs):
+        """Return the mask, float32 `(batch, height, width)` from 0 to 1."""
+        features = feature_maps.to_channels_last(inputs, self.data_format)
+        center_x, center_y, long, short, cos, sin = self._rectangle(features)
+        _, height, width, _ = ops.shape(features)
+        x, y = _pixel_coordinates(height, width)
+        x, y = x - center_x, y - center_y
+        # The squared offset along a side needs only the double angle, so
+        # that half a turn changes nothing.
+        radial, axial = x * x + y * y, cos * (x * x - y * y) + 2 * sin * x * y
+        inside_long = 1 - (radial + axial) / (2 * long * long)
+        inside_short = 1 - (radial - axial) / (2 * short * short)
+        mask = ops.sigmoid(self.sharpness * inside_long) * ops.sigmoid(
+            self.sharpness * inside_short
+        )
+        return ops.reshape(mask, (-1, height, width))
+
+    def _rectangle(self, features):
+        """Return centre x and y, half-extents, cosine and sine of twice the
+        angle (scaled towards zero near a square), each `(batch, 1)`."""
+        _, height, width, _ = ops.shape(features)
+        logits = ops.matmul(
+            features, ops.cast(self.saliency_kernel, features.dtype)
+        )
+        logits = ops.reshape(logits, (-1, height * width))
+        saliency = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+
+        x, y = _pixel_coordinates(height, width)
+        monomials = ops.stack([x, y, x * x, y * y, x * y], axis=-1)
+        mean_x, mean_y, mean_xx, mean_yy, mean_xy = ops.split(
+            ops.matmul(saliency, monomials), 5, axis=-1
+        )
+        # A pixel is a small square with a variance of its own, so that a
+        # uniform saliency has the variance of the whole map and the rectangle
+        # never gets smaller than a pixel.
+        pixel = 1 / (3 * ops.square(_longer_side(height, width)))
+        variance_x = mean_xx - mean_x * mean_x + pixel
+        variance_y = mean_yy - mean_y * mean_y + pixel
+        covariance = mean_xy - mean_x * mean_y
+
+        total = variance_x + variance_y
+        difference = variance_x - variance_y
+        rounded = ops.sqrt(
+            ops.square(difference)
+            + 4 * ops.square(covariance)
+            + ROUNDING**2
+        )
+        margin = ops.exp(ops.cast(self.log_margin, "float32"))
+        # A uniform rectangle of half-extent a has the variance a**2 / 3.
+        long = margin * ops.sqrt(1.5 * (total + rounded - ROUNDING))
+        short = margin * ops.sqrt(1.5 * (total - rounded + ROUNDING))
+        return (
+            mean_x,
+            mean_y,
+            long,
+            short,
+            difference / rounded,
+            2 * covariance / rounded,
+        )
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def compute_output_spec(self, inputs, return_attention=False):
+        outputs = keras.KerasTensor(inputs.shape, self.compute_dtype)
+        if not return_attention:
+            return outputs
+        height, width, _ = feature_maps.map_shape(
+            inputs.shape, self.data_format
+        )
+        mask_shape = (inputs.shape[0], height, width)
+        return outputs, keras.KerasTensor(mask_shape, "float32")
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "initial_margin": self.initial_margin,
+            "sharpness": self.sharpness,
+            "data_format": self.data_format,
+        }
+
+
+def _longer_side(height, width):
+    return ops.cast(ops.maximum(height, width), "float32")
+
+
+def _pixel_coordinates(height, width):
+    """Return x and y of the pixel centres, each `(height * width,)`."""
+    longer_side = _longer_side(height, width)
+
+    def centers(size):
+        index = ops.arange(size, dtype="float32")
+        return (2 * index + 1 - ops.cast(size, "float32")) / longer_side
+
+    x, y = ops.meshgrid(centers(width), centers(height))
+    return ops.reshape(x, (-1,)), ops.reshape(y, (-1,))
