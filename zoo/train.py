@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -19,13 +20,13 @@ from keras_attn import applications
 from zoo import data
 
 
-def build_model(recipe, include_softmax=False):
-    """Return the network of a recipe, for images of any size."""
+def build_model(recipe):
+    """Return the network of a recipe: images of any size to logits."""
     constructor = getattr(applications, recipe["model"]["constructor"])
     return constructor(
         **recipe["model"]["arguments"],
         input_shape=(None, None, 3),
-        classifier_activation="softmax" if include_softmax else None,
+        classifier_activation=None,
     )
 
 
@@ -44,7 +45,7 @@ def compile_model(model, training, steps_per_epoch):
         weight_decay=training["weight_decay"],
     )
     optimizer.exclude_from_weight_decay(
-        var_names=["gamma", "beta", "bias", "log_margin"]
+        var_names=["gamma", "beta", "bias", "saliency_kernel"]
     )
     model.compile(
         optimizer,
@@ -104,6 +105,18 @@ def _first_epoch(backup):
     return json.loads(metadata.read_text())["epoch"]
 
 
+def record_run(out, arguments):
+    """Write down the command and the commit that a run was made with."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    command = (
+        f"python -m zoo.train {arguments.recipe} --data-dir DIR --out DIR"
+    )
+    run = {"command": command, "commit": commit}
+    (out / "run.json").write_text(json.dumps(run))
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m zoo.train")
     parser.add_argument("recipe", type=Path, help="a file of zoo/recipes")
@@ -113,6 +126,7 @@ def main():
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     shutil.copy(arguments.recipe, arguments.out / "recipe.toml")
+    record_run(arguments.out, arguments)
     recipe = tomllib.loads(arguments.recipe.read_text())
     train(recipe, arguments.data_dir, arguments.out)
 

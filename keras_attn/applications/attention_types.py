@@ -1,15 +1,162 @@
+"""What each attention type puts where in a residual network.
+
+The builder knows none of these by name. A new attention type is one layer
+and one entry in `ATTENTION_TYPES`.
+"""
+
 import dataclasses
 from collections.abc import Callable
-from keras_attn.layers.rectangular_attention import RectangularAttention2D
+
+from keras import layers
+
+from keras_attn.applications import blocks
+from keras_attn.layers import ChannelAttention2D
+from keras_attn.layers import ExplicitAttention2D
+from keras_attn.layers import GlobalSelfAttention2D
+from keras_attn.layers import PositionwiseAttention2D
+from keras_attn.layers import RectangularAttention2D
+from keras_attn.layers import RelativeSelfAttention2D
+
 
 @dataclasses.dataclass(frozen=True)
 class AttentionType:
-    stages: tuple = (2, 3, 4, 5)
+    """The places an attention type takes in a residual network.
+
+    Attributes:
+        stages: The stages that have attention, from 2 (the first after the
+            stem) to 5, as in the names conv2_x to conv5_x.
+        mixing: What takes the place of the 3x3 convolutions: a function of
+            `(x, filters, strides, stage, name)` that returns a tensor with
+            `filters` channels, its height and width divided by `strides`.
+        block_gate: What gates the residual branch of each block before the
+            sum: a function of `name` that returns a layer or another function
+            of a tensor.
+        stage_gate: The same for the output of a whole stage.
+    """
+
+    stages: tuple[int, ...] = (2, 3, 4, 5)
     mixing: Callable | None = None
     block_gate: Callable | None = None
     stage_gate: Callable | None = None
 
+
+def convolve_3x3(x, filters, strides, stage, name):
+    return blocks.convolution(x, filters, 3, strides, f"{name}_conv")
+
+
+def global_self_attention(x, filters, strides, stage, name):
+    return GlobalSelfAttention2D(
+        filters, strides=strides, name=f"{name}_attention"
+    )(x)
+
+
+def explicit_attention(x, filters, strides, stage, name):
+    """A tenth of the channels by ExpAtt, the others by the convolution."""
+    attended_filters = round(filters / 10)
+    attended = ExplicitAttention2D(
+        attended_filters, strides=strides, name=f"{name}_attention"
+    )(x)
+    return _concatenate_with_convolution(x, attended, filters, strides, name)
+
+
+def augmented_attention(x, filters, strides, stage, name):
+    """A tenth of the channels by softmax attention, the others by the
+    convolution; in stage 3, whose maps are large, at half the resolution."""
+    num_heads = 8
+    attended_filters = num_heads * max(1, round(filters / 10 / num_heads))
+    key_filters = num_heads * max(20, filters // 5 // num_heads)
+    shrink = 2 if stage == 3 else 1
+    attended = x
+    for pooling_strides in (strides, shrink):
+        if pooling_strides > 1:
+            attended = layers.AveragePooling2D(
+                3, pooling_strides, padding="same"
+            )(attended)
+    attended = RelativeSelfAttention2D(
+        attended_filters, key_filters, num_heads, name=f"{name}_attention"
+    )(attended)
+    if shrink > 1:
+        attended = layers.UpSampling2D(shrink, interpolation="bilinear")(
+            attended
+        )
+        attended = _crop_like(attended, x, strides)
+    return _concatenate_with_convolution(x, attended, filters, strides, name)
+
+
+def _crop_like(attended, x, strides):
+    """Cut the row and column that an odd size leaves after upsampling."""
+    sizes = blocks.height_width_channels(x)[:2]
+    upsampled = blocks.height_width_channels(attended)[:2]
+    excess = [
+        high - -(-size // strides) for high, size in zip(upsampled, sizes)
+    ]
+    if not any(excess):
+        return attended
+    return layers.Cropping2D([(0, cut) for cut in excess])(attended)
+
+
+def _concatenate_with_convolution(x, attended, filters, strides, name):
+    _, _, attended_filters = blocks.height_width_channels(attended)
+    convolved = blocks.convolution(
+        x, filters - attended_filters, 3, strides, f"{name}_conv"
+    )
+    return layers.Concatenate(
+        axis=blocks.channel_axis(), name=f"{name}_concatenate"
+    )([convolved, attended])
+
+
+def convolutional_block_attention(name):
+    """CBAM: the channel gate, then the spatial gate."""
+
+    def gate(x):
+        x = ChannelAttention2D(use_max=True, name=f"{name}_channels")(x)
+        return PositionwiseAttention2D(name=f"{name}_pixels")(x)
+
+    return gate
+
+
+def rectangular_attention(name):
+    # Trained from scratch there is no identity to preserve: the rectangle
+    # starts around the strongest features, and pays for its area.
+    return RectangularAttention2D(
+        margin=1.5, area_penalty=0.1, saliency_initializer="ones", name=name
+    )
+
+
+def positionwise_attention(name):
+    return PositionwiseAttention2D(name=name)
+
+
+def squeeze_and_excitation(name):
+    return ChannelAttention2D(name=name)
+
+
 NO_ATTENTION = AttentionType(stages=())
 
-def get(a):
-    return {None: NO_ATTENTION, "cram": AttentionType((4,), stage_gate=lambda name: RectangularAttention2D(initial_margin=1.0, name=name))}[a]
+ATTENTION_TYPES = {
+    "gsa": AttentionType(mixing=global_self_attention),
+    "expatt": AttentionType(stages=(3, 4, 5), mixing=explicit_attention),
+    "aa": AttentionType(stages=(3, 4, 5), mixing=augmented_attention),
+    # One gate after stage 4: deep enough to know what matters, and its map is
+    # still fine enough to draw a rectangle on.
+    "cram": AttentionType(stages=(4,), stage_gate=rectangular_attention),
+    "positionwise": AttentionType(
+        stages=(4,), stage_gate=positionwise_attention
+    ),
+    "se": AttentionType(block_gate=squeeze_and_excitation),
+    "cbam": AttentionType(block_gate=convolutional_block_attention),
+}
+
+
+def get(attention):
+    """Return the `AttentionType` for a name, an `AttentionType` or `None`."""
+    if attention is None:
+        return NO_ATTENTION
+    if isinstance(attention, AttentionType):
+        return attention
+    if attention not in ATTENTION_TYPES:
+        raise ValueError(
+            f"`attention` must be None, one of {sorted(ATTENTION_TYPES)}, or "
+            f"an AttentionType. Received: attention={attention!r}"
+        )
+    return ATTENTION_TYPES[attention]

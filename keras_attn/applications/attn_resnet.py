@@ -1,10 +1,14 @@
-"""Residual networks with a place for attention: the one builder."""
+"""The one builder: residual networks with places for attention."""
 
 import keras
 from keras import layers
 
 from keras_attn.applications import attention_types
-from keras_attn.layers import feature_maps
+from keras_attn.applications import blocks
+from keras_attn.applications.blocks import batch_norm
+from keras_attn.applications.blocks import batch_norm_relu
+from keras_attn.applications.blocks import convolution
+from keras_attn.weights import load_weights
 
 # Mean and standard deviation of ImageNet's pixels, red, green, blue, 0..255.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -55,8 +59,8 @@ def AttnResNet(
             to 255 (uint8 or float) and normalises them itself.
         include_top: Boolean, whether to end in global average pooling and a
             dense classifier.
-        weights: `None` for random weights, the tag of a published weight of
-            this architecture, or the path of a `.weights.h5` file.
+        weights: `None` for random weights, the id of a published weight (see
+            `keras_attn.list_models()`), or the path of a `.weights.h5` file.
         input_tensor: Optional Keras tensor to use as the image input.
         input_shape: Shape of one image, without the batch. Defaults to
             224 x 224 x 3, or to any size without the top. Height and width
@@ -66,8 +70,7 @@ def AttnResNet(
         classes: Integer, the number of classes of the classifier.
         classifier_activation: Activation of the classifier, `None` for the
             logits.
-        name: String, the name of the model and the architecture that
-            `weights` belongs to.
+        name: String, the name of the model.
 
     Returns:
         A `keras.Model`.
@@ -87,10 +90,10 @@ def AttnResNet(
     )
     x = _preprocess(image) if include_preprocessing else image
     x = _stem(x, width, stem_strides)
-    for stage, blocks in enumerate(blocks_per_stage, FIRST_STAGE):
+    for stage, count in enumerate(blocks_per_stage, FIRST_STAGE):
         filters = width * 2 ** (stage - FIRST_STAGE)
         strides = 1 if stage == FIRST_STAGE else 2
-        x = _stage(x, stage, blocks, filters, strides, bottleneck, attention)
+        x = _stage(x, stage, count, filters, strides, bottleneck, attention)
     x = _head(x, include_top, pooling, classes, classifier_activation)
 
     inputs = image
@@ -98,9 +101,7 @@ def AttnResNet(
         inputs = keras.utils.get_source_inputs(input_tensor)
     model = keras.Model(inputs, x, name=name)
     if weights is not None:
-        from keras_attn.weights import loading
-
-        loading.load_into(model, weights)
+        load_weights(model, weights)
     return model
 
 
@@ -134,14 +135,15 @@ def _image_input(input_tensor, input_shape, include_top, preprocessing):
             "`input_shape` must have three entries, without the batch. "
             f"Received: input_shape={input_shape}"
         )
-    channels = _channels(keras.KerasTensor((None, *input_shape)))
+    image = keras.Input(input_shape, name="image")
+    _, _, channels = blocks.height_width_channels(image)
     if preprocessing and channels != 3:
         raise ValueError(
             "The preprocessing inside the model is for red, green and blue: "
             "pass `include_preprocessing=False` for other channels. "
             f"Received: input_shape={input_shape}"
         )
-    return keras.Input(input_shape, name="image")
+    return image
 
 
 def _preprocess(image):
@@ -165,9 +167,9 @@ def _stem(x, width, strides):
     return batch_norm_relu(x, "conv1")
 
 
-def _stage(x, stage, blocks, filters, strides, bottleneck, attention):
+def _stage(x, stage, count, filters, strides, bottleneck, attention):
     attends = stage in attention.stages
-    for index in range(1, blocks + 1):
+    for index in range(1, count + 1):
         x = _block(
             x,
             stage,
@@ -184,10 +186,10 @@ def _stage(x, stage, blocks, filters, strides, bottleneck, attention):
 
 def _block(x, stage, filters, strides, bottleneck, attention, name):
     """Add a residual block, with attention in its place or places."""
-    mix = attention.mixing or convolve_3x3
+    mix = attention.mixing or attention_types.convolve_3x3
     output_filters = filters * (BOTTLENECK_EXPANSION if bottleneck else 1)
     shortcut = x
-    if strides != 1 or _channels(x) != output_filters:
+    if strides != 1 or blocks.height_width_channels(x)[2] != output_filters:
         shortcut = convolution(x, output_filters, 1, strides, f"{name}_0_conv")
         shortcut = batch_norm(shortcut, f"{name}_0_bn")
 
@@ -225,45 +227,3 @@ def _head(x, include_top, pooling, classes, classifier_activation):
         dtype="float32",
         name="predictions",
     )(x)
-
-
-def convolve_3x3(x, filters, strides, stage, name):
-    """The mixing of a plain residual network."""
-    return convolution(x, filters, 3, strides, f"{name}_conv")
-
-
-def convolution(x, filters, kernel_size, strides, name):
-    return layers.Conv2D(
-        filters,
-        kernel_size,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=name,
-    )(x)
-
-
-def batch_norm(x, name, gamma_initializer="ones"):
-    channel_axis = 1 if _channels_first() else -1
-    return layers.BatchNormalization(
-        axis=channel_axis,
-        momentum=0.9,
-        epsilon=1e-5,
-        gamma_initializer=gamma_initializer,
-        name=name,
-    )(x)
-
-
-def batch_norm_relu(x, name):
-    x = batch_norm(x, f"{name}_bn")
-    return layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _channels_first():
-    return keras.config.image_data_format() == "channels_first"
-
-
-def _channels(x):
-    data_format = feature_maps.standardize_data_format(None)
-    return feature_maps.map_shape(x.shape, data_format)[2]

@@ -1,6 +1,8 @@
-"""What every layer here shares: reading feature maps in either data format."""
+"""What the layers share: feature maps in either data format, tables of
+relative positions."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -16,6 +18,14 @@ def standardize_data_format(data_format):
     return data_format
 
 
+def check_divisible(argument, channels, num_heads):
+    if channels <= 0 or num_heads <= 0 or channels % num_heads:
+        raise ValueError(
+            f"`{argument}` must be positive and divisible by `num_heads`. "
+            f"Received: {argument}={channels}, num_heads={num_heads}"
+        )
+
+
 def map_shape(input_shape, data_format):
     """Return `(height, width, channels)` of a rank 4 shape."""
     if data_format == "channels_first":
@@ -23,8 +33,30 @@ def map_shape(input_shape, data_format):
     return tuple(input_shape[1:])
 
 
-def with_map_shape(input_shape, height, width, channels, data_format):
-    """Return `input_shape` with other spatial sizes and channels."""
+def known_channels(layer_name, input_shape, data_format):
+    """Return the channels of `input_shape`, which weights need."""
+    if len(input_shape) != 4:
+        raise ValueError(
+            f"{layer_name} takes feature maps of rank 4 (batch, height, width "
+            f"and channels). Received: input_shape={tuple(input_shape)}"
+        )
+    channels = map_shape(input_shape, data_format)[2]
+    if channels is None:
+        raise ValueError(
+            f"{layer_name} needs a known number of channels to create its "
+            f"weights. Received: input_shape={tuple(input_shape)} with "
+            f"data_format={data_format!r}"
+        )
+    return channels
+
+
+def strided_shape(input_shape, channels, strides, data_format):
+    """Return the shape after `strides` (rounded up), with other channels."""
+    height, width, _ = map_shape(input_shape, data_format)
+    height, width = (
+        None if size is None else -(-size // strides)
+        for size in (height, width)
+    )
     if data_format == "channels_first":
         return (input_shape[0], channels, height, width)
     return (input_shape[0], height, width, channels)
@@ -42,13 +74,92 @@ def from_channels_last(inputs, data_format):
     return inputs
 
 
-def known_channels(layer_name, input_shape, data_format):
-    """Return the channels of `input_shape`, which weights need."""
-    channels = map_shape(input_shape, data_format)[2]
-    if channels is None:
+def table_size(layer_name, input_shape, max_size, data_format):
+    """Return the longest side that a relative position table must serve."""
+    height, width, _ = map_shape(input_shape, data_format)
+    if max_size is None and None in (height, width):
         raise ValueError(
-            f"{layer_name} needs a known number of channels to create its "
-            f"weights. Received: input_shape={tuple(input_shape)} with "
-            f"data_format={data_format!r}"
+            f"{layer_name} learns a table of relative positions and must know "
+            "its size: pass `max_size` or build it with a known height and "
+            f"width. Received: max_size=None, input_shape={tuple(input_shape)}"
         )
-    return channels
+    longest = max(height or 0, width or 0)
+    if max_size is not None and longest > max_size:
+        raise ValueError(
+            "`max_size` must be at least the height and width of the feature "
+            f"map. Received: max_size={max_size}, "
+            f"input_shape={tuple(input_shape)}"
+        )
+    return max_size or longest
+
+
+def relative_positions(table, size):
+    """Look up the offset of every pair of positions along an axis.
+
+    Args:
+        table: Tensor `(2 * max_size - 1, key_dim)`; its middle row belongs to
+            the offset 0.
+        size: Integer, the positions on the axis, at most `max_size`.
+
+    Returns:
+        Tensor `(size, size, key_dim)`, the entry `[query, key]` being the row
+        of the offset `key - query`.
+
+    Raises:
+        ValueError: if the axis is known to be too long for the table.
+    """
+    middle = table.shape[0] // 2
+    if isinstance(size, int) and size > middle + 1:
+        raise ValueError(
+            "The feature map is larger than the table of relative positions: "
+            f"expected at most {middle + 1} pixels. Received: {size} pixels"
+        )
+    positions = ops.arange(size)
+    offsets = positions[None, :] - positions[:, None]
+    # Only the offsets that occur, so that a table for larger maps costs
+    # nothing and an offset out of range cannot be read.
+    return ops.take(table, offsets + middle, axis=0)
+
+
+def resize_table(table, rows):
+    """Interpolate a table of relative positions for another map size.
+
+    The outermost offsets stay the outermost ones: an offset of half the map
+    keeps its meaning, not an offset of so many pixels.
+
+    Args:
+        table: Array `(stored_rows, key_dim)`, its middle row the offset 0.
+        rows: Integer, the rows of the result, odd like `stored_rows`.
+
+    Returns:
+        Float32 array `(rows, key_dim)`.
+    """
+    table = np.asarray(table, "float32")
+    stored = np.linspace(-1, 1, len(table))
+    wanted = np.linspace(-1, 1, rows)
+    return np.stack(
+        [np.interp(wanted, stored, column) for column in table.T], axis=-1
+    )
+
+
+def fit_tables(layer, store):
+    """Return the stored variables of a layer with tables that fit it.
+
+    Args:
+        layer: A built layer with `TABLES`, from variable index to attribute.
+        store: Mapping from variable index (a string) to array, as
+            `load_own_variables` receives it.
+
+    Returns:
+        A dictionary like `store`. Tables with other rows are interpolated,
+        everything else is left for Keras to check.
+    """
+    fitted = {key: store[key] for key in store.keys()}
+    for key, attribute in layer.TABLES.items():
+        table, stored = getattr(layer, attribute, None), fitted.get(key)
+        if table is None or stored is None:
+            continue
+        if stored.shape[1:] == tuple(table.shape[1:]):
+            if len(stored) != table.shape[0]:
+                fitted[key] = resize_table(stored, table.shape[0])
+    return fitted

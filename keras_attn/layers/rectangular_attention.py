@@ -1,7 +1,5 @@
 """CRAM: attention to one oriented rectangle of the feature map."""
 
-import math
-
 import keras
 from keras import ops
 
@@ -31,14 +29,20 @@ class RectangularAttention2D(keras.layers.Layer):
     - *The five parameters are moments.* A 1x1 convolution and a softmax over
       all pixels give a saliency map. The centre is its mean, the angle is the
       direction of its principal axis, and the half-extents are those of the
-      uniform rectangle that has the same variances, times a learned margin.
-      So the rectangle moves, turns and scales with the features, and it has
-      no more than `channels + 1` weights.
-    - *It starts as (almost) the identity.* The saliency starts uniform, and
-      the rectangle `initial_margin` times as large as the map.
+      uniform rectangle that has the same variances, times `margin`. So the
+      rectangle moves, turns and scales with the features, and the layer has
+      one weight for each channel.
+    - *The saliency is standardised over the pixels.* Its logits have zero
+      mean and a standard deviation of at most 1, so that training can neither
+      collapse the rectangle to a pixel nor make it vague by small weights.
+    - *It starts as (almost) the identity.* The weights start at zero, the
+      saliency is uniform, and the rectangle `margin` times as large as the
+      map.
     - *A square has no direction.* While the two half-extents are nearly
       equal, the sides are rounded instead of turning to a random angle: the
       mask is a smooth function of the input everywhere.
+    - *Seeing less must pay.* A network rarely loses by looking at everything.
+      `area_penalty` makes it give up what it does not need.
 
     Coordinates: the origin is the centre of the map, x points right, y points
     down, and one unit is half of the longer side of the map. A square map
@@ -46,13 +50,17 @@ class RectangularAttention2D(keras.layers.Layer):
     and -0.5 to 0.5 on y. Angles are therefore true angles of the image.
 
     Args:
-        initial_margin: Positive float, the half-extents over those of the
-            rectangle that matches the saliency, before training. At the
-            default of 2 the mask starts above 0.998 everywhere; at 1 the
-            rectangle starts as large as the map, and gradients are larger:
-            the better start for a network trained from scratch.
+        margin: Positive float, the half-extents over those of the rectangle
+            that matches the saliency. At the default of 2 the mask starts
+            above 0.998 everywhere; a smaller margin draws a tighter rectangle
+            and gives larger gradients: the better choice for a network
+            trained from scratch.
         sharpness: Positive float, `s` in the formula above. The mask falls
             from 0.88 to 0.12 within about `2 / sharpness` of a half-extent.
+        area_penalty: Float from 0. This times the mean of the mask is added
+            to the training loss.
+        saliency_initializer: Initializer of the saliency weights. With
+            `"ones"` the saliency starts as the sum over the channels.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to
             `keras.config.image_data_format()`.
         **kwargs: Other keyword arguments of `keras.layers.Layer`.
@@ -68,7 +76,8 @@ class RectangularAttention2D(keras.layers.Layer):
         the mask, `(batch, height, width)`, float32 between 0 and 1.
 
     Raises:
-        ValueError: if `initial_margin` or `sharpness` is not positive.
+        ValueError: if `margin` or `sharpness` is not positive, or
+            `area_penalty` is negative.
 
     Reference:
         [Nguyen et al., 2025](https://arxiv.org/abs/2503.10875)
@@ -76,23 +85,31 @@ class RectangularAttention2D(keras.layers.Layer):
 
     def __init__(
         self,
-        initial_margin=2.0,
+        margin=2.0,
         sharpness=10.0,
+        area_penalty=0.0,
+        saliency_initializer="zeros",
         data_format=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        for argument, value in (
-            ("initial_margin", initial_margin),
-            ("sharpness", sharpness),
-        ):
+        for argument, value in (("margin", margin), ("sharpness", sharpness)):
             if value <= 0:
                 raise ValueError(
                     f"`{argument}` must be positive. "
                     f"Received: {argument}={value}"
                 )
-        self.initial_margin = initial_margin
+        if area_penalty < 0:
+            raise ValueError(
+                "`area_penalty` must not be negative. "
+                f"Received: area_penalty={area_penalty}"
+            )
+        self.margin = margin
         self.sharpness = sharpness
+        self.area_penalty = area_penalty
+        self.saliency_initializer = keras.initializers.get(
+            saliency_initializer
+        )
         self.data_format = feature_maps.standardize_data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -101,19 +118,15 @@ class RectangularAttention2D(keras.layers.Layer):
             type(self).__name__, input_shape, self.data_format
         )
         self.saliency_kernel = self.add_weight(
-            name="saliency_kernel", shape=(channels, 1), initializer="zeros"
-        )
-        self.log_margin = self.add_weight(
-            name="log_margin",
-            shape=(),
-            initializer=keras.initializers.Constant(
-                math.log(self.initial_margin)
-            ),
-            dtype="float32",
+            name="saliency_kernel",
+            shape=(channels, 1),
+            initializer=self.saliency_initializer,
         )
 
     def call(self, inputs, return_attention=False):
         mask = self.attention_map(inputs)
+        if self.area_penalty:
+            self.add_loss(self.area_penalty * ops.mean(mask))
         channel_axis = 1 if self.data_format == "channels_first" else -1
         gate = ops.expand_dims(ops.cast(mask, inputs.dtype), channel_axis)
         outputs = inputs * gate
@@ -166,7 +179,7 @@ class RectangularAttention2D(keras.layers.Layer):
             features, ops.cast(self.saliency_kernel, features.dtype)
         )
         logits = ops.reshape(logits, (-1, height * width))
-        saliency = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+        saliency = _saliency(ops.cast(logits, "float32"))
 
         x, y = _pixel_coordinates(height, width)
         monomials = ops.stack([x, y, x * x, y * y, x * y], axis=-1)
@@ -188,10 +201,9 @@ class RectangularAttention2D(keras.layers.Layer):
             + 4 * ops.square(covariance)
             + ROUNDING**2
         )
-        margin = ops.exp(ops.cast(self.log_margin, "float32"))
         # A uniform rectangle of half-extent a has the variance a**2 / 3.
-        long = margin * ops.sqrt(1.5 * (total + rounded - ROUNDING))
-        short = margin * ops.sqrt(1.5 * (total - rounded + ROUNDING))
+        long = self.margin * ops.sqrt(1.5 * (total + rounded - ROUNDING))
+        short = self.margin * ops.sqrt(1.5 * (total - rounded + ROUNDING))
         return (
             mean_x,
             mean_y,
@@ -217,10 +229,23 @@ class RectangularAttention2D(keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "initial_margin": self.initial_margin,
+            "margin": self.margin,
             "sharpness": self.sharpness,
+            "area_penalty": self.area_penalty,
+            "saliency_initializer": keras.initializers.serialize(
+                self.saliency_initializer
+            ),
             "data_format": self.data_format,
         }
+
+
+def _saliency(logits):
+    """Return the softmax of standardised logits, over the last axis."""
+    centered = logits - ops.mean(logits, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
+    # The one lets small logits stay small: zero weights give a uniform map.
+    deviations = centered * ops.rsqrt(variance + 1)
+    return ops.softmax(deviations, axis=-1)
 
 
 def _longer_side(height, width):

@@ -1,0 +1,3 @@
+from keras_attn.command_line import main
+
+main()

@@ -1,0 +1,144 @@
+"""How the named constructors are made from the builder."""
+
+import inspect
+import os
+
+from keras_attn.applications.attention_types import ATTENTION_TYPES
+from keras_attn.applications.attn_resnet import AttnResNet
+
+DOCSTRING = """{summary}
+
+    Args:
+{attention}        include_top: Boolean, whether to end in global average pooling and a
+            dense classifier.
+        weights: `None` for random weights, the tag of a published weight of
+            this network (`"{architecture}.TAG"` in
+            `keras_attn.list_models()` has the tag `"TAG"`), a whole id, or
+            the path of a `.weights.h5` file.
+        input_tensor: Optional Keras tensor to use as the image input.
+        input_shape: Shape of one image, without the batch. Defaults to
+            224 x 224 x 3, or to any size without the top.
+        pooling: Without the top, `None` for the feature map, `"avg"` or
+            `"max"` for global pooling.
+        classes: Integer, the number of classes.
+        classifier_activation: Activation of the classifier, `None` for the
+            logits.
+        include_preprocessing: Boolean, whether the model takes pixels from 0
+            to 255 (uint8 or float) and normalises them itself.
+        stem_strides: 4 (7x7 convolution and pooling, for about 224 pixels),
+            2 or 1 (3x3 convolution, for 64 and 32 pixels).
+        name: String, the name of the model.
+
+    Returns:
+        A `keras.Model`. Its inputs are images with pixels from 0 to 255, its
+        outputs class probabilities `(batch, classes)`.
+
+    Raises:
+        ValueError: as `keras_attn.applications.AttnResNet` does.
+
+    Reference:
+        {reference}
+    """
+
+ATTENTION_ARGUMENT = """\
+        attention: Name of a registered attention type, an `AttentionType`, or
+            `None` for the plain network. See
+            `keras_attn.applications.AttnResNet`.
+"""
+
+
+def any_attention(
+    name,
+    architecture,
+    blocks_per_stage,
+    bottleneck=True,
+    width=64,
+    stem_strides=4,
+):
+    """Return the constructor of one depth, with `attention` to choose."""
+    default_stem_strides = stem_strides
+
+    def construct(
+        attention=None,
+        include_top=True,
+        weights=None,
+        input_tensor=None,
+        input_shape=None,
+        pooling=None,
+        classes=1000,
+        classifier_activation="softmax",
+        include_preprocessing=True,
+        stem_strides=default_stem_strides,
+        name=None,
+    ):
+        attended = attended_architecture(architecture, attention)
+        return AttnResNet(
+            blocks_per_stage,
+            bottleneck=bottleneck,
+            width=width,
+            stem_strides=stem_strides,
+            attention=attention,
+            include_preprocessing=include_preprocessing,
+            include_top=include_top,
+            weights=weight_id(attended, weights),
+            input_tensor=input_tensor,
+            input_shape=input_shape,
+            pooling=pooling,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            name=name or attended,
+        )
+
+    kind = "bottleneck" if bottleneck else "basic"
+    blocks = ", ".join(map(str, blocks_per_stage))
+    construct.__name__ = construct.__qualname__ = name
+    construct.architecture = architecture
+    construct.__doc__ = DOCSTRING.format(
+        summary=f"ResNet of {blocks} {kind} blocks, {width} filters wide.",
+        attention=ATTENTION_ARGUMENT,
+        architecture=architecture,
+        reference="[He et al., 2016](https://arxiv.org/abs/1512.03385)",
+    )
+    return construct
+
+
+def one_attention(name, base, attention, summary, reference):
+    """Return the constructor `base` with its attention type fixed."""
+    signature = inspect.signature(base)
+    signature = signature.replace(
+        parameters=[
+            parameter
+            for parameter in signature.parameters.values()
+            if parameter.name != "attention"
+        ]
+    )
+
+    def construct(*args, **kwargs):
+        arguments = signature.bind(*args, **kwargs).arguments
+        return base(attention=attention, **arguments)
+
+    construct.__signature__ = signature
+    construct.__name__ = construct.__qualname__ = name
+    construct.__doc__ = DOCSTRING.format(
+        summary=summary,
+        attention="",
+        architecture=attended_architecture(base.architecture, attention),
+        reference=reference,
+    )
+    return construct
+
+
+def attended_architecture(architecture, attention):
+    """Return the architecture's name in weight ids: `gsa_resnet50`."""
+    if attention is None:
+        return architecture
+    known = isinstance(attention, str) and attention in ATTENTION_TYPES
+    return f"{attention if known else 'attn'}_{architecture}"
+
+
+def weight_id(architecture, weights):
+    """Complete the tag of a published weight; leave all else as it is."""
+    if weights is None or not isinstance(weights, str):
+        return weights
+    is_path = weights.endswith(".h5") or os.path.sep in weights
+    return weights if is_path or "." in weights else f"{architecture}.{weights}"

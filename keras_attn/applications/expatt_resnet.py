@@ -1,0 +1,40 @@
+"""ExpAtt: a tenth of each 3x3 convolution by explicitly modelled attention."""
+
+from keras_attn.applications import resnets
+from keras_attn.applications.constructors import one_attention
+
+REFERENCE = (
+    "[Tan et al., 2021](https://arxiv.org/abs/2006.07872)"
+)
+
+ExpAttResNet50 = one_attention(
+    "ExpAttResNet50",
+    resnets.AttnResNet50,
+    "expatt",
+    "ResNet-50 with explicitly modelled attention.",
+    REFERENCE,
+)
+
+ExpAttResNet101 = one_attention(
+    "ExpAttResNet101",
+    resnets.AttnResNet101,
+    "expatt",
+    "ResNet-101 with explicitly modelled attention.",
+    REFERENCE,
+)
+
+ExpAttResNet152 = one_attention(
+    "ExpAttResNet152",
+    resnets.AttnResNet152,
+    "expatt",
+    "ResNet-152 with explicitly modelled attention.",
+    REFERENCE,
+)
+
+ExpAttResNet26Small = one_attention(
+    "ExpAttResNet26Small",
+    resnets.AttnResNet26Small,
+    "expatt",
+    "ResNet-26 Small with explicitly modelled attention.",
+    REFERENCE,
+)

@@ -1,0 +1,262 @@
+"""The command `keras-attn`."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from keras_attn.weights import files
+from keras_attn.weights import manifest
+
+DEFAULT_MODEL = "cram_resnet18_small.tiny_imagenet_64"
+BATCH_SIZE = 64
+MOST_EXPLAINED = 64
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Attention image classifiers for Keras 3, with pretrained weights.",
+)
+errors = Console(stderr=True)
+
+
+def fail(message):
+    """Print one line and stop with exit status 1."""
+    complain(message)
+    raise typer.Exit(1)
+
+
+def complain(message):
+    errors.print(
+        f"keras-attn: {' '.join(str(message).split())}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def classify(
+    images: Annotated[
+        list[Path], typer.Argument(help="Images, and folders of images.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="A weight id, see `keras-attn list`.")
+    ] = DEFAULT_MODEL,
+    top: Annotated[
+        int, typer.Option(min=1, help="How many classes an image.")
+    ] = 5,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of tables.")
+    ] = False,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a picture of where the network looks "
+            f"(the first {MOST_EXPLAINED} images)."
+        ),
+    ] = None,
+):
+    """Say what is in images.
+
+    An image that cannot be read gets one line on the standard error, the
+    others their answers, and the exit status is 1.
+    """
+    _check_picture_path(explain)
+    classifier = _load(model)
+    paths, failed = _find(images)
+    answers, shown = [], []
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task("Classifying", total=len(paths))
+        for start in range(0, len(paths), BATCH_SIZE):
+            batch = paths[start : start + BATCH_SIZE]
+            good, prepared, bad = _prepare(classifier, batch)
+            failed += bad
+            if good:
+                decoded = _decode(classifier, prepared, top)
+                answers += zip(good, decoded)
+                shown += zip(prepared, decoded)
+                shown = shown[:MOST_EXPLAINED]
+            progress.advance(task, len(batch))
+    _print_json(answers) if as_json else _print_tables(answers)
+    if explain and shown:
+        _explain(classifier, shown, explain)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check_picture_path(explain):
+    if explain is None:
+        return
+    from PIL import Image
+
+    if explain.suffix.lower() not in Image.registered_extensions():
+        fail(
+            f"--explain {explain}: the name must end like a picture's, for "
+            "example in .png"
+        )
+    if not explain.parent.is_dir():
+        fail(f"--explain {explain}: there is no folder {explain.parent}")
+
+
+def _load(weight_id):
+    # TensorFlow's start-up messages are no news to people who classify.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras_attn
+
+    try:
+        return keras_attn.load(weight_id)
+    except (ValueError, FileNotFoundError) as error:
+        fail(error)
+
+
+def _find(arguments):
+    """Return the image files of the arguments, and whether any failed."""
+    from keras_attn import images
+
+    paths, failed = [], False
+    for argument in arguments:
+        try:
+            paths += images.find(argument)
+        except ValueError as error:
+            complain(error)
+            failed = True
+    return paths, failed
+
+
+def _prepare(classifier, paths):
+    """Return the readable paths, their images, and whether any failed."""
+    good, prepared, failed = [], [], False
+    for path in paths:
+        try:
+            prepared.append(classifier.prepare(path))
+            good.append(path)
+        except (ValueError, FileNotFoundError) as error:
+            complain(error)
+            failed = True
+    return good, prepared, failed
+
+
+def _decode(classifier, prepared, top):
+    import numpy as np
+
+    predictions = classifier.model.predict_on_batch(np.stack(prepared))
+    return classifier.decode_predictions(predictions, top)
+
+
+def _print_json(answers):
+    document = [
+        {
+            "image": str(path),
+            "predictions": [
+                {"class": index, "name": name, "probability": probability}
+                for index, name, probability in decoded
+            ],
+        }
+        for path, decoded in answers
+    ]
+    print(json.dumps(document, indent=2))
+
+
+def _print_tables(answers):
+    console = Console()
+    for path, decoded in answers:
+        table = Table(
+            title=escape(str(path)), title_justify="left", show_header=False
+        )
+        for _, name, probability in decoded:
+            bar = "█" * round(20 * probability)
+            table.add_row(escape(name), f"{probability:6.1%}", bar)
+        console.print(table)
+
+
+def _explain(classifier, shown, path):
+    import numpy as np
+
+    from keras_attn import explanation
+
+    captions = [
+        f"{decoded[0][1]} ({decoded[0][2]:.0%})" for _, decoded in shown
+    ]
+    images = np.stack([image for image, _ in shown])
+    try:
+        picture = explanation.draw(classifier.model, images, captions)
+        _save(picture, path)
+    except (ValueError, OSError) as error:
+        fail(error)
+    errors.print(f"Where it looks: {path}", markup=False, highlight=False)
+
+
+def _save(picture, path):
+    """Write beside the place and rename: all of the picture, or none."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        picture.save(unfinished)
+        os.replace(unfinished, path)
+
+
+@app.command("list")
+def list_models(
+    pattern: Annotated[
+        str, typer.Argument(help='Such as "cram*".')
+    ] = "*",
+):
+    """List the pretrained networks."""
+    from keras_attn.listing import list_models
+
+    table = Table("id", "parameters", "size", "top-1", "data set")
+    for weight_id in list_models(pattern):
+        entry = manifest.entry(weight_id)
+        for data_set, splits in entry.metrics.items():
+            for split, metrics in splits.items():
+                table.add_row(
+                    entry.id,
+                    f"{entry.parameters / 1e6:.2f} M",
+                    f"{entry.bytes / 1e6:.1f} MB",
+                    f"{metrics['top1']:.1%}",
+                    f"{data_set} ({split})",
+                )
+    Console().print(table)
+
+
+@app.command()
+def info(
+    weight_id: Annotated[str, typer.Argument(metavar="ID", help="A weight id.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of a table.")
+    ] = False,
+):
+    """Tell everything that is known about a pretrained network."""
+    import dataclasses
+
+    try:
+        entry = manifest.entry(weight_id)
+    except ValueError as error:
+        fail(error)
+    fields = dataclasses.asdict(entry)
+    if as_json:
+        print(json.dumps(fields, indent=2))
+        return
+    names = fields.pop("class_names")
+    fields["classes"] = f"{len(names)}: {', '.join(names[:5])}, ..."
+    try:
+        fields["found"] = str(files.locate(entry))
+    except (FileNotFoundError, ValueError) as error:
+        fields["found"] = str(error)
+    table = Table(show_header=False)
+    for name, value in fields.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        table.add_row(name, escape(text))
+    Console().print(table)
+
+
+def main():
+    app()

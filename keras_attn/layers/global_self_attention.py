@@ -1,0 +1,251 @@
+"""GSA: global self-attention, by content and by position."""
+
+import keras
+from keras import ops
+
+from keras_attn.layers import feature_maps
+
+
+@keras.saving.register_keras_serializable(package="keras_attn")
+class GlobalSelfAttention2D(keras.layers.Layer):
+    """Global self-attention over a feature map (GSA).
+
+    Replaces a 3x3 convolution. A 1x1 convolution gives queries, keys and
+    values; two layers attend in parallel, and their outputs are summed:
+
+    - *content*: keys are normalised by a softmax over all pixels, each key
+      channel for itself; `context = keys^T values`, `output = query context`.
+      Queries are neither normalised nor scaled. Linear in the pixels.
+    - *position*: each pixel sums the values of its column with the weights
+      `query . column_table[offset]`, batch normalisation follows, then the
+      same along the row with `row_table`. There is no softmax. The tables
+      are learned, hold all offsets from `-(size - 1)` to `size - 1`, and all
+      heads share them.
+
+    Where the paper is not specific, this layer chooses: the keys, queries and
+    values have `filters` channels each; no biases; no output projection; the
+    tables start with the standard deviation `key_dim ** -0.5`.
+
+    Args:
+        filters: Integer, the channels of queries, keys, values and output.
+        num_heads: Integer, divides `filters`.
+        strides: Integer, the size and stride of an average pooling after the
+            attention. 1 for none.
+        max_size: Integer, the largest height or width that the positional
+            tables serve. Defaults to the longer side of the map that the
+            layer is built with, which must then be known.
+        use_content: Boolean, whether to attend by content.
+        use_position: Boolean, whether to attend by position.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to
+            `keras.config.image_data_format()`.
+        **kwargs: Other keyword arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: Tensor `(batch, height, width, channels)`, or
+            `(batch, channels, height, width)` for `"channels_first"`.
+        training: Boolean, whether batch normalisation uses the batch's
+            statistics.
+
+    Returns:
+        Tensor `(batch, ceil(height / strides), ceil(width / strides),
+        filters)`, or the same with channels first.
+
+    Raises:
+        ValueError: if `filters` is not divisible by `num_heads`, both parts
+            are switched off, the size of the tables is not known, or the map
+            is larger than `max_size`.
+
+    Reference:
+        [Shen et al., 2020](https://arxiv.org/abs/2010.03019), section 3
+    """
+
+    # The variables that loading fits to another size of map, by index.
+    TABLES = {"1": "column_table", "2": "row_table"}
+
+    def __init__(
+        self,
+        filters,
+        num_heads=8,
+        strides=1,
+        max_size=None,
+        use_content=True,
+        use_position=True,
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        feature_maps.check_divisible("filters", filters, num_heads)
+        if not (use_content or use_position):
+            raise ValueError(
+                "At least one of `use_content` and `use_position` must be "
+                "True. Received: use_content=False, use_position=False"
+            )
+        self.filters = filters
+        self.num_heads = num_heads
+        self.key_dim = filters // num_heads
+        self.strides = strides
+        self.max_size = max_size
+        self.use_content = use_content
+        self.use_position = use_position
+        self.data_format = feature_maps.standardize_data_format(data_format)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def build(self, input_shape):
+        channels = feature_maps.known_channels(
+            type(self).__name__, input_shape, self.data_format
+        )
+        self.kernel = self.add_weight(
+            name="query_key_value_kernel",
+            shape=(channels, 3 * self.filters),
+            initializer="glorot_uniform",
+        )
+        if self.use_position:
+            self._build_position(input_shape)
+
+    def _build_position(self, input_shape):
+        table_size = feature_maps.table_size(
+            type(self).__name__, input_shape, self.max_size, self.data_format
+        )
+        for axis in ("column", "row"):
+            table = self.add_weight(
+                name=f"{axis}_table",
+                shape=(2 * table_size - 1, self.key_dim),
+                initializer=keras.initializers.RandomNormal(
+                    stddev=self.key_dim**-0.5
+                ),
+            )
+            setattr(self, f"{axis}_table", table)
+        self.column_norm = keras.layers.BatchNormalization(
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype_policy,
+            name="column_norm",
+        )
+        self.column_norm.build((None, None, None, self.filters))
+
+    def load_own_variables(self, store):
+        super().load_own_variables(feature_maps.fit_tables(self, store))
+
+    def call(self, inputs, training=None):
+        features = feature_maps.to_channels_last(inputs, self.data_format)
+        query, key, value = self._query_key_value(features)
+        outputs = []
+        if self.use_content:
+            outputs.append(self._attend_to_content(query, key, value))
+        if self.use_position:
+            outputs.append(self._attend_to_position(query, value, training))
+        outputs = sum(outputs[1:], outputs[0])
+        if self.strides > 1:
+            outputs = ops.average_pool(
+                outputs,
+                self.strides,
+                self.strides,
+                padding="same",
+                data_format="channels_last",
+            )
+        return feature_maps.from_channels_last(outputs, self.data_format)
+
+    def _query_key_value(self, features):
+        kernel = ops.cast(self.kernel, features.dtype)
+        return ops.split(ops.matmul(features, kernel), 3, axis=-1)
+
+    def _attend_to_content(self, query, key, value):
+        _, height, width, _ = ops.shape(query)
+        # (batch, heads, key_dim, pixels): the softmax over pixels is last.
+        key = ops.transpose(self._split_heads(key), (0, 2, 3, 1))
+        key = self._softmax(key)
+        value = ops.transpose(self._split_heads(value), (0, 2, 1, 3))
+        query = ops.transpose(self._split_heads(query), (0, 2, 1, 3))
+        context = ops.matmul(key, value)
+        outputs = ops.transpose(ops.matmul(query, context), (0, 2, 1, 3))
+        return ops.reshape(outputs, (-1, height, width, self.filters))
+
+    def _split_heads(self, inputs):
+        _, height, width, _ = ops.shape(inputs)
+        return ops.reshape(
+            inputs, (-1, height * width, self.num_heads, self.key_dim)
+        )
+
+    def _softmax(self, logits):
+        weights = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+        return ops.cast(weights, logits.dtype)
+
+    def _attend_to_position(self, query, value, training):
+        columns = self._attend_along_height(query, value, self.column_table)
+        columns = self.column_norm(columns, training=training)
+        # A row is a column of the transposed map.
+        rows = self._attend_along_height(
+            ops.transpose(query, (0, 2, 1, 3)),
+            ops.transpose(columns, (0, 2, 1, 3)),
+            self.row_table,
+        )
+        return ops.transpose(rows, (0, 2, 1, 3))
+
+    def _attend_along_height(self, query, value, table):
+        """Sum `value` along the height, weighted by `query . table`."""
+        _, height, width, _ = ops.shape(query)
+        positions = feature_maps.relative_positions(table, height)
+        positions = ops.cast(positions, query.dtype)
+        # Weights of each query row to all rows, one product for the batch.
+        query = ops.reshape(
+            ops.transpose(query, (1, 0, 2, 3)),
+            (height, -1, self.key_dim),
+        )
+        weights = ops.matmul(query, ops.transpose(positions, (0, 2, 1)))
+        weights = ops.transpose(weights, (1, 0, 2))
+        value = ops.reshape(
+            ops.transpose(value, (0, 2, 1, 3)),
+            (-1, width, height, self.num_heads, self.key_dim),
+        )
+        value = ops.reshape(
+            ops.transpose(value, (0, 1, 3, 2, 4)),
+            (-1, height, self.key_dim),
+        )
+        outputs = ops.reshape(
+            ops.matmul(weights, value),
+            (-1, width, self.num_heads, height, self.key_dim),
+        )
+        outputs = ops.transpose(outputs, (0, 3, 1, 2, 4))
+        return ops.reshape(outputs, (-1, height, width, self.filters))
+
+    def attention_map(self, inputs):
+        """Return where the content part looks.
+
+        Args:
+            inputs: Tensor as for a call.
+
+        Returns:
+            Float32 tensor `(batch, height, width)`: the softmax of the keys,
+            averaged over all key channels. Each map sums to one.
+
+        Raises:
+            ValueError: if the layer does not attend by content.
+        """
+        if not self.use_content:
+            raise ValueError(
+                "The map shows the content part, which is switched off. "
+                "Received: use_content=False"
+            )
+        features = feature_maps.to_channels_last(inputs, self.data_format)
+        _, height, width, _ = ops.shape(features)
+        _, key, _ = self._query_key_value(features)
+        key = ops.reshape(key, (-1, height * width, self.filters))
+        weights = ops.softmax(ops.cast(key, "float32"), axis=1)
+        return ops.reshape(ops.mean(weights, axis=-1), (-1, height, width))
+
+    def compute_output_shape(self, input_shape):
+        return feature_maps.strided_shape(
+            input_shape, self.filters, self.strides, self.data_format
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "num_heads": self.num_heads,
+            "strides": self.strides,
+            "max_size": self.max_size,
+            "use_content": self.use_content,
+            "use_position": self.use_position,
+            "data_format": self.data_format,
+        }

@@ -1,0 +1,167 @@
+"""Load a weights file into a network, by the names of the layers."""
+
+import dataclasses
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import h5py
+
+from keras_attn.weights import files
+from keras_attn.weights import manifest
+
+logger = logging.getLogger("keras_attn")
+
+CLASSIFIER = "predictions"
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What became of each variable, as `layer/variable index`.
+
+    Attributes:
+        source: The file that was loaded.
+        loaded: Variables that were loaded as they are.
+        adapted: Positional tables that were interpolated to another size.
+        reinitialized: Classifier variables that kept their random values,
+            because the number of classes differs.
+        left_out: Stored classifier variables that the network, having no
+            top, does not use.
+    """
+
+    source: Path
+    loaded: tuple[str, ...]
+    adapted: tuple[str, ...]
+    reinitialized: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    def __str__(self):
+        parts = [f"{len(self.loaded)} variables loaded"]
+        for what in ("adapted", "reinitialized", "left_out"):
+            names = getattr(self, what)
+            if names:
+                label = what.replace("_", " ")
+                parts.append(f"{len(names)} {label} ({', '.join(names)})")
+        return f"{self.source.name}: {'; '.join(parts)}"
+
+
+def load_weights(model, weights):
+    """Load weights into a network of `keras_attn.applications`.
+
+    Variables are matched by the names of their layers, not by the running
+    numbers of Keras's file format. Two differences are allowed, and told by a
+    warning and in the report: another number of classes keeps the body and
+    leaves the classifier random; another input size interpolates the tables
+    of relative positions.
+
+    Args:
+        model: A `keras.Model` built by `keras_attn.applications`.
+        weights: A published id, or the path of a `.weights.h5` file.
+
+    Returns:
+        A `LoadReport`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for an unknown id, a damaged file, or a file that does not
+            fit: every variable that does not is named, and the network is
+            left as it was.
+    """
+    path = _path(weights)
+    with tempfile.TemporaryDirectory() as folder:
+        # Keras itself writes the layout that it will read.
+        layout = Path(folder) / "layout.weights.h5"
+        model.save_weights(layout)
+        try:
+            stored = h5py.File(path, "r")
+        except OSError as error:
+            raise ValueError(
+                f"{path} is not a readable weights file (HDF5): {error}"
+            ) from error
+        with stored, h5py.File(layout, "r+") as wanted:
+            report = _fill(wanted, stored, model, path)
+        model.load_weights(layout)
+    if report.adapted or report.reinitialized:
+        logger.warning("%s", report)
+    return report
+
+
+def _path(weights):
+    text = os.fspath(weights)
+    if not text.endswith(".h5"):
+        return files.locate(manifest.entry(text))
+    if not Path(text).is_file():
+        raise FileNotFoundError(f"There is no weights file {text}")
+    return Path(text)
+
+
+def _fill(wanted, stored, model, path):
+    """Write the stored variables into the layout that the model wants."""
+    sources, targets = _variables(stored), _variables(wanted)
+    loaded, adapted, reinitialized, problems = [], [], [], []
+    for name, target in targets.items():
+        source = sources.get(name)
+        is_classifier = name.startswith(f"{CLASSIFIER}/")
+        if source is None:
+            problems.append(f"{name}: missing in the file")
+        elif source.shape == target.shape:
+            loaded.append(name)
+        elif is_classifier and source.ndim == target.ndim:
+            reinitialized.append(name)
+        elif _is_table(model, name) and source.shape[1:] == target.shape[1:]:
+            adapted.append(name)
+        else:
+            problems.append(
+                f"{name}: expected shape {target.shape}, "
+                f"found {source.shape}"
+            )
+    unused = [name for name in sources if name not in targets]
+    has_top = any(name.startswith(f"{CLASSIFIER}/") for name in targets)
+    left_out = [
+        name
+        for name in unused
+        if name.startswith(f"{CLASSIFIER}/") and not has_top
+    ]
+    problems += [
+        f"{name}: not in the network"
+        for name in unused
+        if name not in left_out
+    ]
+    if problems:
+        raise ValueError(
+            f"{path} does not fit the network {model.name!r}:\n  "
+            + "\n  ".join(problems)
+        )
+    for name in (*loaded, *adapted):
+        dataset = targets[name].name
+        del wanted[dataset]
+        wanted[dataset] = sources[name][()]
+    return LoadReport(
+        Path(path),
+        tuple(loaded),
+        tuple(adapted),
+        tuple(reinitialized),
+        tuple(left_out),
+    )
+
+
+def _variables(file):
+    """Return `{layer name/variable index: dataset}` of a weights file."""
+    variables = {}
+    for group in file.get("layers", {}).values():
+        layer_name = group["vars"].attrs.get("name")
+
+        def collect(path, item, layer_name=layer_name):
+            if isinstance(item, h5py.Dataset):
+                short = path.replace("vars/", "")
+                variables[f"{layer_name}/{short}"] = item
+
+        group.visititems(collect)
+    return variables
+
+
+def _is_table(model, name):
+    """Whether the layer itself adapts this variable to another size."""
+    layer_name, _, index = name.partition("/")
+    return index in getattr(model.get_layer(layer_name), "TABLES", {})

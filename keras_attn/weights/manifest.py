@@ -1,0 +1,120 @@
+"""`weights_manifest.json`: everything that is known about each weight."""
+
+import dataclasses
+import difflib
+import functools
+import json
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+REPOSITORY = PACKAGE.parent
+FILE_NAME = "weights_manifest.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What the manifest says of one weight.
+
+    Attributes:
+        id: `architecture.dataset_resolution`.
+        summary: One sentence for people.
+        constructor: Name of a constructor in `keras_attn.applications`.
+        arguments: The constructor's keyword arguments, apart from
+            `input_shape` and `classes`.
+        file: Name of the weights file.
+        bytes: Size of that file.
+        sha256: Hash of that file.
+        parameters: Trainable parameters.
+        macs: Multiply-adds of one image at `input["size"]`.
+        input: `size` in pixels, `resize` (the side that is made that long),
+            `crop`, `interpolation`, `pixel_range`.
+        class_names: The names of the classes, in the order of the outputs.
+        metrics: `{data set: {split: {"images", "top1", "top5"}}}`, the
+            accuracies from 0 to 1.
+        training: `recipe`, `command`, `seed`, `commit`, `history`.
+        keras: `made_with` and `tested_with`, versions.
+        licence: SPDX identifier.
+        paper: Address of the paper.
+        golden_output: `top`, the most probable `[class index, probability]`
+            pairs for `keras_attn.weights.golden_image(size)`.
+        hub: `repository` and `revision`, or `None` while not published.
+    """
+
+    id: str
+    summary: str
+    constructor: str
+    arguments: dict
+    file: str
+    bytes: int
+    sha256: str
+    parameters: int
+    macs: int
+    input: dict
+    class_names: tuple
+    metrics: dict
+    training: dict
+    keras: dict
+    licence: str
+    paper: str
+    golden_output: dict
+    hub: dict | None
+
+
+def manifest_path():
+    """Return the manifest of the repository, or else of the wheel."""
+    for folder in (REPOSITORY, PACKAGE):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise FileNotFoundError(
+        f"{FILE_NAME} is missing: expected it in {REPOSITORY} or {PACKAGE}. "
+        "Install keras-attn again."
+    )
+
+
+@functools.cache
+def entries(path=None):
+    """Read a manifest.
+
+    Args:
+        path: Path of a manifest, by default the package's own.
+
+    Returns:
+        A dictionary from id to `Entry`, sorted by id.
+
+    Raises:
+        ValueError: if the file is not JSON or an entry lacks something.
+    """
+    path = path or manifest_path()
+    try:
+        manifest = json.loads(Path(path).read_text("utf-8"))
+        found = [
+            Entry(
+                **{
+                    **fields,
+                    "class_names": tuple(
+                        manifest["class_names"][fields["class_names"]]
+                    ),
+                }
+            )
+            for fields in manifest["weights"]
+        ]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not a valid manifest of weights: {error!r}"
+        ) from error
+    return {entry.id: entry for entry in sorted(found, key=lambda e: e.id)}
+
+
+def entry(weight_id):
+    """Return the `Entry` of an id, or raise with the nearest ids."""
+    known = entries()
+    if weight_id in known:
+        return known[weight_id]
+    near = difflib.get_close_matches(weight_id, known, n=3, cutoff=0.3)
+    raise ValueError(
+        f"There is no published weight {weight_id!r}. "
+        + (f"Nearest: {', '.join(near)}. " if near else "")
+        + "`keras_attn.list_models()` and `keras-attn list` show all."
+    )
+
+

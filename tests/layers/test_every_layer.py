@@ -1,0 +1,333 @@
+"""What all attention layers promise alike."""
+
+import importlib.util
+import inspect
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_attn
+from keras_attn import layers
+
+from .common import CASES
+from .common import CHANNELS
+from .common import HEIGHT
+from .common import WIDTH
+from .common import assert_close
+from .common import built
+from .common import gradients
+from .common import make_inputs
+from .common import make_layer
+from .common import randomize
+from .common import to_channels_first
+from .common import to_numpy
+
+every_case = pytest.mark.parametrize("case", CASES)
+every_layer = pytest.mark.parametrize(
+    "layer_class, config",
+    [
+        (layers.RectangularAttention2D, {}),
+        (layers.GlobalSelfAttention2D, {"filters": 8}),
+        (layers.ExplicitAttention2D, {"filters": 8}),
+        (layers.PositionwiseAttention2D, {}),
+        (layers.ChannelAttention2D, {}),
+        (layers.RelativeSelfAttention2D, {"filters": 8, "key_filters": 8}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+
+
+def expected_shape(case, batch, height, width):
+    _, _, strides, channels = CASES[case]
+    height, width = (
+        None if size is None else (size + strides - 1) // strides
+        for size in (height, width)
+    )
+    return (batch, height, width, channels)
+
+
+def unknown_size_model(layer):
+    inputs = keras.Input((None, None, CHANNELS))
+    return keras.Model(inputs, layer(inputs))
+
+
+def test_the_cases_cover_every_public_layer():
+    tested = {layer_class.__name__ for layer_class, *_ in CASES.values()}
+    assert tested == set(layers.__all__)
+
+
+@every_case
+def test_output_has_the_computed_and_documented_shape(case):
+    layer = make_layer(case)
+    inputs = make_inputs()
+    expected = expected_shape(case, 2, HEIGHT, WIDTH)
+    assert layer.compute_output_shape(inputs.shape) == expected
+    assert tuple(layer(inputs).shape) == expected
+    symbolic = make_layer(case)(keras.Input((HEIGHT, WIDTH, CHANNELS)))
+    assert symbolic.shape == (None, *expected[1:])
+
+
+@every_case
+def test_channels_first_shape_is_the_transposed_one(case):
+    layer = make_layer(case, data_format="channels_first")
+    batch, height, width, channels = expected_shape(case, 2, HEIGHT, WIDTH)
+    shape = layer.compute_output_shape((2, CHANNELS, HEIGHT, WIDTH))
+    assert shape == (batch, channels, height, width)
+    shape = layer.compute_output_shape((None, CHANNELS, None, None))
+    assert shape == (None, channels, None, None)
+
+
+@every_case
+def test_one_model_runs_on_maps_of_unknown_size(case):
+    layer = make_layer(case)
+    model = unknown_size_model(layer)
+    randomize(layer)
+    assert model.output_shape == expected_shape(case, None, None, None)
+    run = model
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        spec = tf.TensorSpec((None, None, None, CHANNELS))
+        run = tf.function(model, input_signature=[spec])
+    for batch, height, width in ((2, 5, 7), (1, 6, 4)):
+        inputs = make_inputs(height, width)[:batch]
+        outputs = run(ops.convert_to_tensor(inputs))
+        expected = expected_shape(case, batch, height, width)
+        assert tuple(outputs.shape) == expected
+        assert_close(outputs, to_numpy(layer(inputs)))
+
+
+@every_case
+def test_config_rebuilds_an_equal_layer(case):
+    layer = make_layer(case, name="attention", trainable=False)
+    config = layer.get_config()
+    twin = type(layer).from_config(json.loads(json.dumps(config)))
+    assert twin.get_config() == config
+    inputs = make_inputs()
+    built(layer, inputs.shape)
+    twin.build(inputs.shape)
+    twin.set_weights(layer.get_weights())
+    assert_close(twin(inputs), to_numpy(layer(inputs)), 1e-6)
+
+
+@every_case
+def test_config_holds_every_argument(case):
+    layer_class, config, _, _ = CASES[case]
+    layer = make_layer(case, data_format="channels_first")
+    stored = layer.get_config()
+    arguments = set(inspect.signature(layer_class.__init__).parameters)
+    assert arguments - {"self", "kwargs"} <= set(stored)
+    for argument, value in config.items():
+        assert stored[argument] == value
+    assert stored["data_format"] == "channels_first"
+
+
+@every_layer
+def test_registered_under_the_package_name(layer_class, config):
+    name = keras.saving.get_registered_name(layer_class)
+    assert name == f"keras_attn>{layer_class.__name__}"
+    layer = layer_class(**config)
+    serialized = keras.saving.serialize_keras_object(layer)
+    restored = keras.saving.deserialize_keras_object(serialized)
+    assert type(restored) is layer_class
+    assert restored.get_config() == layer.get_config()
+
+
+@every_case
+def test_channels_first_equals_transposed_channels_last(case):
+    inputs = make_inputs()
+    last = built(make_layer(case, data_format="channels_last"), inputs.shape)
+    transposed = to_channels_first(inputs)
+    first = make_layer(case, data_format="channels_first")
+    first.build(transposed.shape)
+    first.set_weights(last.get_weights())
+    expected = to_channels_first(to_numpy(last(inputs)))
+    assert_close(first(transposed), expected, 1e-6)
+    for method in ("attention_map", "rectangles"):
+        if hasattr(last, method) and getattr(last, "use_content", True):
+            expected = to_numpy(getattr(last, method)(inputs))
+            assert_close(getattr(first, method)(transposed), expected, 1e-6)
+
+
+@every_layer
+def test_data_format_defaults_to_the_configured_one(layer_class, config):
+    configured = keras.config.image_data_format()
+    try:
+        for data_format in ("channels_first", "channels_last"):
+            keras.config.set_image_data_format(data_format)
+            assert layer_class(**config).data_format == data_format
+    finally:
+        keras.config.set_image_data_format(configured)
+
+
+@every_case
+@pytest.mark.parametrize("size", [1, 50])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_is_finite_and_close(case, policy, size):
+    inputs = size * make_inputs()
+    exact = built(make_layer(case), inputs.shape)
+    mixed = make_layer(case, dtype=policy)
+    mixed.build(inputs.shape)
+    mixed.set_weights(exact.get_weights())
+    outputs = mixed(inputs)
+    dtype = keras.backend.standardize_dtype(outputs.dtype)
+    assert dtype == keras.DTypePolicy(policy).compute_dtype
+    outputs, expected = to_numpy(outputs), to_numpy(exact(inputs))
+    assert np.all(np.isfinite(outputs))
+    err = np.abs(outputs - expected)
+    print("ERR", case, policy, size, err.max() / np.abs(expected).max(),
+          err.mean() / np.abs(expected).mean())
+
+
+@every_case
+def test_every_weight_gets_a_finite_gradient(case):
+    inputs = make_inputs()
+    layer = built(make_layer(case), inputs.shape)
+    rng = np.random.default_rng(3)
+    direction = rng.normal(size=layer.compute_output_shape(inputs.shape))
+    direction = direction.astype("float32")
+
+    def loss(inputs):
+        return ops.sum(layer(inputs, training=True) * direction)
+
+    names = [weight.path for weight in layer.trainable_variables]
+    grads = gradients(loss, layer, inputs)
+    assert len(grads) == len(names) + 1
+    for name, grad in zip([*names, "inputs"], grads):
+        assert grad is not None, name
+        assert np.all(np.isfinite(grad)), name
+        assert np.any(np.abs(grad) > 1e-6), name
+
+
+@every_layer
+def test_inputs_of_another_rank_are_an_error(layer_class, config):
+    with pytest.raises(ValueError, match="rank 4|ndim=4"):
+        layer_class(**config)(np.zeros((2, 5, 8), "float32"))
+    with pytest.raises(ValueError, match="rank 4|ndim=4"):
+        layer_class(**config)(keras.Input((2, 5, 5, 8)))
+    layer = layer_class(**config)
+    with pytest.raises(ValueError, match="rank 4"):
+        layer.build((2, 5, 8))
+    layer.build((2, 5, 5, 8))
+    with pytest.raises(ValueError, match="ndim=4"):
+        layer(np.zeros((2, 5, 8), "float32"))
+
+
+@every_layer
+def test_unknown_channels_are_an_error(layer_class, config):
+    with pytest.raises(ValueError, match="known number of channels"):
+        layer_class(**config, data_format="channels_last").build(
+            (None, 5, 5, None)
+        )
+    with pytest.raises(ValueError, match="known number of channels"):
+        layer_class(**config, data_format="channels_first").build(
+            (None, None, 5, 5)
+        )
+
+
+@every_layer
+def test_unknown_data_format_is_an_error_that_names_it(layer_class, config):
+    message = "data_format.*data_format='channels_middle'"
+    with pytest.raises(ValueError, match=message):
+        layer_class(**config, data_format="channels_middle")
+
+
+@pytest.mark.parametrize(
+    "layer_class, config, argument",
+    [
+        (layers.GlobalSelfAttention2D, {"filters": 6}, "filters"),
+        (layers.ExplicitAttention2D, {"filters": 6}, "filters"),
+        (
+            layers.RelativeSelfAttention2D,
+            {"filters": 6, "key_filters": 8},
+            "filters",
+        ),
+        (
+            layers.RelativeSelfAttention2D,
+            {"filters": 8, "key_filters": 6},
+            "key_filters",
+        ),
+    ],
+)
+def test_channels_must_be_divisible_by_the_heads(
+    layer_class, config, argument
+):
+    message = f"`{argument}`.*`num_heads`.*{argument}=6, num_heads=4"
+    with pytest.raises(ValueError, match=message):
+        layer_class(**config, num_heads=4)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A directory of saved models, and the outputs that they must give."""
+    directory = tmp_path_factory.mktemp("saved")
+    inputs = make_inputs()
+    np.save(directory / "inputs.npy", inputs)
+    expected = {}
+    for case in CASES:
+        layer = make_layer(case)
+        model = unknown_size_model(layer)
+        randomize(layer)
+        expected[case] = to_numpy(model(inputs))
+        model.save(directory / f"{case}.keras")
+        model.save_weights(directory / f"{case}.weights.h5")
+    return directory, expected
+
+
+def reload(directory, backend):
+    root = pathlib.Path(keras_attn.__file__).parents[1]
+    script = pathlib.Path(__file__).with_name("reload_layers.py")
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": str(root),
+    }
+    finished = subprocess.run(
+        [sys.executable, str(script), str(directory)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    with np.load(directory / f"{backend}.npz") as outputs:
+        return dict(outputs)
+
+
+@pytest.fixture(scope="module")
+def reloaded(saved):
+    return reload(saved[0], keras.backend.backend())
+
+
+@pytest.fixture(scope="module")
+def reloaded_elsewhere(saved):
+    backends = {"tensorflow": "jax", "jax": "tensorflow"}
+    other = backends[keras.backend.backend()]
+    if importlib.util.find_spec(other) is None:
+        pytest.skip(f"{other} is not installed")
+    return reload(saved[0], other)
+
+
+@every_case
+def test_fresh_process_loads_a_saved_model(saved, reloaded, case):
+    assert_close(reloaded[f"{case}/keras"], saved[1][case], 1e-6)
+
+
+@every_case
+def test_fresh_process_loads_saved_weights(saved, reloaded, case):
+    expected = saved[1][case]
+    assert not np.allclose(reloaded[f"{case}/fresh"], expected, atol=1e-3)
+    assert_close(reloaded[f"{case}/weights"], expected, 1e-6)
+
+
+@every_case
+def test_the_other_backend_gives_the_same(saved, reloaded_elsewhere, case):
+    expected = saved[1][case]
+    assert_close(reloaded_elsewhere[f"{case}/keras"], expected, 1e-4)
+    assert_close(reloaded_elsewhere[f"{case}/weights"], expected, 1e-4)
