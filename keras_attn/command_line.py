@@ -1,7 +1,9 @@
 """The command `keras-attn`."""
 
+import contextlib
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -108,14 +110,30 @@ def _check_picture_path(explain):
 
 
 def _load(weight_id):
-    # TensorFlow's start-up messages are no news to people who classify.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras_attn
-
+    with _muted_start_up():
+        import keras_attn
     try:
         return keras_attn.load(weight_id)
     except (ValueError, FileNotFoundError) as error:
         fail(error)
+
+
+@contextlib.contextmanager
+def _muted_start_up():
+    """Hide what TensorFlow says of its build and of missing GPUs: it writes
+    to the file descriptor, past Python, and no setting stops all of it."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+        import keras
+
+        keras.ops.zeros(1)
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _find(arguments):
@@ -169,9 +187,8 @@ def _print_json(answers):
 def _print_tables(answers):
     console = Console()
     for path, decoded in answers:
-        table = Table(
-            title=escape(str(path)), title_justify="left", show_header=False
-        )
+        console.print(str(path), markup=False, soft_wrap=True, style="bold")
+        table = Table(show_header=False)
         for _, name, probability in decoded:
             bar = "█" * round(20 * probability)
             table.add_row(escape(name), f"{probability:6.1%}", bar)
@@ -205,25 +222,28 @@ def _save(picture, path):
 
 @app.command("list")
 def list_models(
-    pattern: Annotated[
-        str, typer.Argument(help='Such as "cram*".')
-    ] = "*",
+    pattern: Annotated[str, typer.Argument(help='Such as "cram*".')] = "*",
 ):
     """List the pretrained networks."""
     from keras_attn.listing import list_models
 
-    table = Table("id", "parameters", "size", "top-1", "data set")
+    table = Table()
+    table.add_column("id", overflow="fold")
+    for heading in ("parameters", "file", "top-1"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for weight_id in list_models(pattern):
         entry = manifest.entry(weight_id)
-        for data_set, splits in entry.metrics.items():
-            for split, metrics in splits.items():
-                table.add_row(
-                    entry.id,
-                    f"{entry.parameters / 1e6:.2f} M",
-                    f"{entry.bytes / 1e6:.1f} MB",
-                    f"{metrics['top1']:.1%}",
-                    f"{data_set} ({split})",
-                )
+        top1 = [
+            f"{metrics['top1']:.1%}"
+            for splits in entry.metrics.values()
+            for metrics in splits.values()
+        ]
+        table.add_row(
+            entry.id,
+            f"{entry.parameters / 1e6:.2f} M",
+            f"{entry.bytes / 1e6:.1f} MB",
+            ", ".join(top1),
+        )
     Console().print(table)
 
 
@@ -252,9 +272,11 @@ def info(
     except (FileNotFoundError, ValueError) as error:
         fields["found"] = str(error)
     table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in fields.items():
         text = value if isinstance(value, str) else json.dumps(value)
-        table.add_row(name, escape(text))
+        table.add_row(name.replace("_", " "), escape(text))
     Console().print(table)
 
 

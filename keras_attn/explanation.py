@@ -42,7 +42,7 @@ def attend(model, images):
         `RectangularAttention2D.rectangles`, or `None` for other layers.
     """
     layer = attention_layer(model)
-    features = keras.Model(model.inputs, layer.input)(images, training=False)
+    features = keras.Model(model.input, layer.input)(images, training=False)
     maps = keras.ops.convert_to_numpy(layer.attention_map(features))
     rectangles = None
     if hasattr(layer, "rectangles"):

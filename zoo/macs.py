@@ -2,8 +2,10 @@
 
 import math
 
-import numpy as np
 import tensorflow as tf
+
+# Operations with products that would otherwise pass as free.
+NOT_COUNTED = ("Conv2DBackpropInput", "DepthwiseConv2dNative", "Einsum")
 
 
 def count(model, input_shape):
@@ -20,6 +22,9 @@ def count(model, input_shape):
 
     Returns:
         Integer.
+
+    Raises:
+        ValueError: if the graph has an operation that cannot be counted.
     """
     image = tf.TensorSpec((1, *input_shape), "float32")
     graph = (
@@ -42,8 +47,11 @@ def _multiply_adds(operation):
         transposed = _attribute(operation, "transpose_a", "adj_x")
         inner = operation.inputs[0].shape[-2 if transposed else -1]
         return math.prod(operation.outputs[0].shape) * inner
-    if operation.type in ("Einsum", "DepthwiseConv2dNative", "Conv2DBackpropInput"):
-        raise NotImplementedError(f"cannot count a {operation.type}")
+    if operation.type in NOT_COUNTED:
+        raise ValueError(
+            f"Counting the multiply-adds of {operation.type} is not known. "
+            f"Received: {operation.name}"
+        )
     return 0
 
 

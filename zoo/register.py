@@ -29,7 +29,7 @@ from zoo import macs
 
 WEIGHTS = Path("zoo/weights")
 HISTORIES = Path("zoo/results/training")
-SCHEMA = Path("zoo/weights_manifest.schema.json")
+SCHEMA = Path(__file__).with_name("weights_manifest.schema.json")
 PAPERS = {
     "cram": "https://arxiv.org/abs/2503.10875",
     "expatt": "https://arxiv.org/abs/2006.07872",
@@ -46,6 +46,7 @@ def register(run, weight_id, data_dir):
     images, labels, class_names = data.load(data_set, data_dir, "val")
     model = build(recipe, size)
     load_weights(model, run / "last.weights.h5")
+    WEIGHTS.mkdir(parents=True, exist_ok=True)
     file = WEIGHTS / f"{weight_id}.weights.h5"
     save_compactly(model, file)
     load_weights(model, file)

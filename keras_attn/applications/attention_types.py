@@ -119,7 +119,7 @@ def rectangular_attention(name):
     # Trained from scratch there is no identity to preserve: the rectangle
     # starts around the strongest features, and pays for its area.
     return RectangularAttention2D(
-        margin=1.5, area_penalty=0.1, saliency_initializer="ones", name=name
+        margin=1.0, area_penalty=0.1, saliency_initializer="ones", name=name
     )
 
 
