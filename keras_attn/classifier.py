@@ -68,9 +68,7 @@ class Classifier:
         if not isinstance(sources, (list, tuple)):
             sources = [sources]
         batch = np.stack([self.prepare(source) for source in sources])
-        return self.model.predict(
-            batch, batch_size=batch_size, verbose=verbose
-        )
+        return self.model.predict(batch, batch_size=batch_size, verbose=verbose)
 
     def decode_predictions(self, predictions, top=5):
         """Return the most probable classes.

@@ -249,7 +249,9 @@ def list_models(
 
 @app.command()
 def info(
-    weight_id: Annotated[str, typer.Argument(metavar="ID", help="A weight id.")],
+    weight_id: Annotated[
+        str, typer.Argument(metavar="ID", help="A weight id.")
+    ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of a table.")
     ] = False,

@@ -64,9 +64,7 @@ def draw(model, images, captions):
     maps, rectangles = attend(model, images)
     columns = min(4, math.ceil(math.sqrt(len(images))))
     rows = math.ceil(len(images) / columns)
-    grid = Image.new(
-        "RGB", (columns * TILE, rows * (TILE + CAPTION)), "white"
-    )
+    grid = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION)), "white")
     for index, (image, attention) in enumerate(zip(images, maps)):
         tile = _darken(image, attention)
         if rectangles is not None:
@@ -98,7 +96,12 @@ def _outline(tile, rectangle):
     center_x, center_y, long, short, angle = rectangle
     cos, sin = math.cos(angle), math.sin(angle)
     corners = []
-    for u, v in ((long, short), (-long, short), (-long, -short), (long, -short)):
+    for u, v in (
+        (long, short),
+        (-long, short),
+        (-long, -short),
+        (long, -short),
+    ):
         x = center_x + u * cos - v * sin
         y = center_y + u * sin + v * cos
         # One unit is half of the side, the origin is the centre.

@@ -88,7 +88,9 @@ def training_batches(images, labels, classes, data, training, first_epoch=0):
     """
     images, labels = tf.constant(images), tf.one_hot(labels, classes)
     count, batch_size = len(images), training["batch_size"]
-    starts = tf.constant([phase["from_epoch"] for phase in data["training_sizes"]])
+    starts = tf.constant(
+        [phase["from_epoch"] for phase in data["training_sizes"]]
+    )
     sizes = tf.constant([phase["size"] for phase in data["training_sizes"]])
 
     def epoch_batches(epoch):
@@ -126,9 +128,7 @@ def random_resized_crop(images, size, data, seed):
     count = tf.shape(images)[0]
     uniform = tf.random.stateless_uniform([5, count], seed)
     area = _between(uniform[0], *data["crop_area"])
-    ratio = tf.exp(
-        _between(uniform[1], *np.log(data["crop_aspect_ratio"]))
-    )
+    ratio = tf.exp(_between(uniform[1], *np.log(data["crop_aspect_ratio"])))
     height = tf.minimum(tf.sqrt(area / ratio), 1.0)
     width = tf.minimum(tf.sqrt(area * ratio), 1.0)
     top = uniform[2] * (1 - height)

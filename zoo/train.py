@@ -84,6 +84,7 @@ def train(recipe, data_dir, out):
         ),
         epochs=training["epochs"],
         steps_per_epoch=steps_per_epoch,
+        shuffle=False,
         validation_data=data.evaluation_batches(*validation[:2], classes),
         callbacks=[
             keras.callbacks.BackupAndRestore(backup, double_checkpoint=True),
@@ -110,9 +111,7 @@ def record_run(out, arguments):
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True
     ).stdout.strip()
-    command = (
-        f"python -m zoo.train {arguments.recipe} --data-dir DIR --out DIR"
-    )
+    command = f"python -m zoo.train {arguments.recipe} --data-dir DIR --out DIR"
     run = {"command": command, "commit": commit}
     (out / "run.json").write_text(json.dumps(run))
 

@@ -1,34 +1,34 @@
 """Constructors with the signature of `keras.applications`."""
 
-from keras_attn.applications.attention_types import AttentionType
-from keras_attn.applications.attn_resnet import AttnResNet
+from keras_attn.applications.aa_resnet import AAResNet26Small
 from keras_attn.applications.aa_resnet import AAResNet34
 from keras_attn.applications.aa_resnet import AAResNet50
 from keras_attn.applications.aa_resnet import AAResNet101
 from keras_attn.applications.aa_resnet import AAResNet152
-from keras_attn.applications.aa_resnet import AAResNet26Small
+from keras_attn.applications.attention_types import AttentionType
+from keras_attn.applications.attn_resnet import AttnResNet
 from keras_attn.applications.cram_resnet import CRAMResNet18
+from keras_attn.applications.cram_resnet import CRAMResNet18Small
 from keras_attn.applications.cram_resnet import CRAMResNet34
 from keras_attn.applications.cram_resnet import CRAMResNet50
-from keras_attn.applications.cram_resnet import CRAMResNet18Small
+from keras_attn.applications.expatt_resnet import ExpAttResNet26Small
 from keras_attn.applications.expatt_resnet import ExpAttResNet50
 from keras_attn.applications.expatt_resnet import ExpAttResNet101
 from keras_attn.applications.expatt_resnet import ExpAttResNet152
-from keras_attn.applications.expatt_resnet import ExpAttResNet26Small
 from keras_attn.applications.gsa_resnet import GSAResNet26
+from keras_attn.applications.gsa_resnet import GSAResNet26Small
 from keras_attn.applications.gsa_resnet import GSAResNet38
 from keras_attn.applications.gsa_resnet import GSAResNet50
 from keras_attn.applications.gsa_resnet import GSAResNet101
-from keras_attn.applications.gsa_resnet import GSAResNet26Small
 from keras_attn.applications.resnets import AttnResNet18
+from keras_attn.applications.resnets import AttnResNet18Small
 from keras_attn.applications.resnets import AttnResNet26
+from keras_attn.applications.resnets import AttnResNet26Small
 from keras_attn.applications.resnets import AttnResNet34
 from keras_attn.applications.resnets import AttnResNet38
 from keras_attn.applications.resnets import AttnResNet50
 from keras_attn.applications.resnets import AttnResNet101
 from keras_attn.applications.resnets import AttnResNet152
-from keras_attn.applications.resnets import AttnResNet18Small
-from keras_attn.applications.resnets import AttnResNet26Small
 
 __all__ = [
     "AAResNet101",

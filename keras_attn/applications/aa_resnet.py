@@ -3,9 +3,7 @@
 from keras_attn.applications import resnets
 from keras_attn.applications.constructors import one_attention
 
-REFERENCE = (
-    "[Bello et al., 2019](https://arxiv.org/abs/1904.09925)"
-)
+REFERENCE = "[Bello et al., 2019](https://arxiv.org/abs/1904.09925)"
 
 AAResNet34 = one_attention(
     "AAResNet34",

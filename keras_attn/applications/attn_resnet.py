@@ -148,14 +148,20 @@ def _image_input(input_tensor, input_shape, include_top, preprocessing):
 
 def _preprocess(image):
     return layers.Rescaling(
-        scale=[1 / deviation for deviation in PIXEL_DEVIATION],
-        offset=[
+        scale=_for_channels(1 / deviation for deviation in PIXEL_DEVIATION),
+        offset=_for_channels(
             -mean / deviation
             for mean, deviation in zip(PIXEL_MEAN, PIXEL_DEVIATION)
-        ],
+        ),
         dtype="float32",
         name="preprocessing",
     )(image)
+
+
+def _for_channels(values):
+    # Rescaling fits its scale to channels first, but not its offset.
+    channels_first = keras.config.image_data_format() == "channels_first"
+    return [[[value]] if channels_first else value for value in values]
 
 
 def _stem(x, width, strides):

@@ -9,7 +9,8 @@ from keras_attn.applications.attn_resnet import AttnResNet
 DOCSTRING = """{summary}
 
     Args:
-{attention}        include_top: Boolean, whether to end in global average pooling and a
+{attention}\
+        include_top: Boolean, whether to end in global average pooling and a
             dense classifier.
         weights: `None` for random weights, the tag of a published weight of
             this network (`"{architecture}.TAG"` in

@@ -3,9 +3,7 @@
 from keras_attn.applications import resnets
 from keras_attn.applications.constructors import one_attention
 
-REFERENCE = (
-    "[Nguyen et al., 2025](https://arxiv.org/abs/2503.10875)"
-)
+REFERENCE = "[Nguyen et al., 2025](https://arxiv.org/abs/2503.10875)"
 
 CRAMResNet18 = one_attention(
     "CRAMResNet18",

@@ -3,9 +3,7 @@
 from keras_attn.applications import resnets
 from keras_attn.applications.constructors import one_attention
 
-REFERENCE = (
-    "[Tan et al., 2021](https://arxiv.org/abs/2006.07872)"
-)
+REFERENCE = "[Tan et al., 2021](https://arxiv.org/abs/2006.07872)"
 
 ExpAttResNet50 = one_attention(
     "ExpAttResNet50",

@@ -3,9 +3,7 @@
 from keras_attn.applications import resnets
 from keras_attn.applications.constructors import one_attention
 
-REFERENCE = (
-    "[Shen et al., 2020](https://arxiv.org/abs/2010.03019)"
-)
+REFERENCE = "[Shen et al., 2020](https://arxiv.org/abs/2010.03019)"
 
 GSAResNet26 = one_attention(
     "GSAResNet26",

@@ -154,12 +154,12 @@ def fit_tables(layer, store):
         A dictionary like `store`. Tables with other rows are interpolated,
         everything else is left for Keras to check.
     """
-    fitted = {key: store[key] for key in store.keys()}
+    fitted = {key: store[key] for key in list(store.keys())}
     for key, attribute in layer.TABLES.items():
         table, stored = getattr(layer, attribute, None), fitted.get(key)
         if table is None or stored is None:
             continue
-        if stored.shape[1:] == tuple(table.shape[1:]):
-            if len(stored) != table.shape[0]:
-                fitted[key] = resize_table(stored, table.shape[0])
+        same_channels = stored.shape[1:] == tuple(table.shape[1:])
+        if same_channels and len(stored) != table.shape[0]:
+            fitted[key] = resize_table(stored, table.shape[0])
     return fitted

@@ -107,9 +107,7 @@ class RectangularAttention2D(keras.layers.Layer):
         self.margin = margin
         self.sharpness = sharpness
         self.area_penalty = area_penalty
-        self.saliency_initializer = keras.initializers.get(
-            saliency_initializer
-        )
+        self.saliency_initializer = keras.initializers.get(saliency_initializer)
         self.data_format = feature_maps.standardize_data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -197,9 +195,7 @@ class RectangularAttention2D(keras.layers.Layer):
         total = variance_x + variance_y
         difference = variance_x - variance_y
         rounded = ops.sqrt(
-            ops.square(difference)
-            + 4 * ops.square(covariance)
-            + ROUNDING**2
+            ops.square(difference) + 4 * ops.square(covariance) + ROUNDING**2
         )
         # A uniform rectangle of half-extent a has the variance a**2 / 3.
         long = self.margin * ops.sqrt(1.5 * (total + rounded - ROUNDING))

@@ -113,8 +113,7 @@ def _fill(wanted, stored, model, path):
             adapted.append(name)
         else:
             problems.append(
-                f"{name}: expected shape {target.shape}, "
-                f"found {source.shape}"
+                f"{name}: expected shape {target.shape}, found {source.shape}"
             )
     unused = [name for name in sources if name not in targets]
     has_top = any(name.startswith(f"{CLASSIFIER}/") for name in targets)
@@ -124,9 +123,7 @@ def _fill(wanted, stored, model, path):
         if name.startswith(f"{CLASSIFIER}/") and not has_top
     ]
     problems += [
-        f"{name}: not in the network"
-        for name in unused
-        if name not in left_out
+        f"{name}: not in the network" for name in unused if name not in left_out
     ]
     if problems:
         raise ValueError(

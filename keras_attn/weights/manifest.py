@@ -116,5 +116,3 @@ def entry(weight_id):
         + (f"Nearest: {', '.join(near)}. " if near else "")
         + "`keras_attn.list_models()` and `keras-attn list` show all."
     )
-
-

@@ -12,10 +12,15 @@ WIDTH = 7
 
 # name: (class, configuration, strides, channels of the output)
 CASES = {
-    "rectangular": (layers.RectangularAttention2D, {}, 1, CHANNELS),
-    "rectangular_tight": (
+    "rectangular": (
         layers.RectangularAttention2D,
-        {"initial_margin": 1.0, "sharpness": 5.0},
+        {"margin": 0.7},
+        1,
+        CHANNELS,
+    ),
+    "rectangular_penalized": (
+        layers.RectangularAttention2D,
+        {"margin": 1.0, "sharpness": 5.0, "area_penalty": 0.1},
         1,
         CHANNELS,
     ),
@@ -171,7 +176,11 @@ def gradients(function, layer, inputs):
             tape.watch(inputs)
             loss = function(inputs)
         values = [weight.value for weight in weights]
-        grads = tape.gradient(loss, [*values, inputs])
+        grads = [
+            # A table that is looked up in has sparse gradients.
+            grad if grad is None else tf.convert_to_tensor(grad)
+            for grad in tape.gradient(loss, [*values, inputs])
+        ]
     return [None if grad is None else to_numpy(grad) for grad in grads]
 
 

@@ -1,6 +1,6 @@
 """Loads what `test_every_layer.py` saved, in a process of its own.
 
-Usage: `python reload_layers.py DIRECTORY`
+Arguments: the directory, and "weights" to load the weights alone as well.
 """
 
 import pathlib
@@ -12,20 +12,20 @@ import numpy as np
 import keras_attn  # noqa: F401
 
 
-def main(directory):
+def main(directory, weights=None):
     outputs = {}
     inputs = np.load(directory / "inputs.npy")
     for path in sorted(directory.glob("*.keras")):
         case = path.stem
         model = keras.saving.load_model(path)
         outputs[f"{case}/keras"] = model.predict(inputs, verbose=0)
-        copy = keras.Model.from_config(model.get_config())
-        outputs[f"{case}/fresh"] = copy(inputs)
-        copy.load_weights(directory / f"{case}.weights.h5")
-        outputs[f"{case}/weights"] = copy(inputs)
-    backend = keras.backend.backend()
-    np.savez(directory / f"{backend}.npz", **outputs)
+        if weights:
+            copy = keras.Model.from_config(model.get_config())
+            outputs[f"{case}/fresh"] = copy(inputs)
+            copy.load_weights(directory / f"{case}.weights.h5")
+            outputs[f"{case}/weights"] = copy(inputs)
+    np.savez(directory / f"{keras.backend.backend()}.npz", **outputs)
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), *sys.argv[2:])

@@ -3,31 +3,27 @@
 import importlib.util
 import inspect
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-import keras_attn
 from keras_attn import layers
-
-from .common import CASES
-from .common import CHANNELS
-from .common import HEIGHT
-from .common import WIDTH
-from .common import assert_close
-from .common import built
-from .common import gradients
-from .common import make_inputs
-from .common import make_layer
-from .common import randomize
-from .common import to_channels_first
-from .common import to_numpy
+from tests.layers.common import CASES
+from tests.layers.common import CHANNELS
+from tests.layers.common import HEIGHT
+from tests.layers.common import WIDTH
+from tests.layers.common import assert_close
+from tests.layers.common import built
+from tests.layers.common import gradients
+from tests.layers.common import make_inputs
+from tests.layers.common import make_layer
+from tests.layers.common import randomize
+from tests.layers.common import to_channels_first
+from tests.layers.common import to_numpy
+from tests.subprocesses import run_python
 
 every_case = pytest.mark.parametrize("case", CASES)
 every_layer = pytest.mark.parametrize(
@@ -42,6 +38,10 @@ every_layer = pytest.mark.parametrize(
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
+
+# The largest error that rounding to the compute dtype explains, relative to
+# the largest output.
+POLICIES = {"mixed_float16": 3e-3, "mixed_bfloat16": 2e-2}
 
 
 def expected_shape(case, batch, height, width):
@@ -167,23 +167,55 @@ def test_data_format_defaults_to_the_configured_one(layer_class, config):
         keras.config.set_image_data_format(configured)
 
 
-@every_case
-@pytest.mark.parametrize("size", [1, 50])
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_is_finite_and_close(case, policy, size):
-    inputs = size * make_inputs()
+def mixed_precision_outputs(case, policy, inputs, training=False):
+    """Return the outputs in mixed and in full precision, same weights."""
     exact = built(make_layer(case), inputs.shape)
     mixed = make_layer(case, dtype=policy)
     mixed.build(inputs.shape)
     mixed.set_weights(exact.get_weights())
-    outputs = mixed(inputs)
+    outputs = mixed(inputs, training=training)
     dtype = keras.backend.standardize_dtype(outputs.dtype)
     assert dtype == keras.DTypePolicy(policy).compute_dtype
-    outputs, expected = to_numpy(outputs), to_numpy(exact(inputs))
+    outputs = to_numpy(outputs)
     assert np.all(np.isfinite(outputs))
-    err = np.abs(outputs - expected)
-    print("ERR", case, policy, size, err.max() / np.abs(expected).max(),
-          err.mean() / np.abs(expected).mean())
+    return outputs, to_numpy(exact(inputs, training=training))
+
+
+@every_case
+@pytest.mark.parametrize("policy", POLICIES)
+def test_mixed_precision_is_close_to_float32(case, policy):
+    outputs, expected = mixed_precision_outputs(case, policy, make_inputs())
+    assert_close(outputs, expected, POLICIES[policy])
+
+
+@every_case
+@pytest.mark.parametrize("policy", POLICIES)
+def test_mixed_precision_survives_large_inputs(case, policy):
+    # Batch norm uses the statistics of the batch: with any others the
+    # position part of global attention, cubic in its inputs, has results
+    # that float16 cannot hold.
+    outputs, expected = mixed_precision_outputs(
+        case, policy, 50 * make_inputs(), training=True
+    )
+    error = np.mean(np.abs(outputs - expected))
+    # On average: rounded logits this large may turn a softmax around.
+    assert error <= 3 * POLICIES[policy] * np.mean(np.abs(expected))
+
+
+@pytest.mark.parametrize(
+    "case, attributes",
+    [
+        ("global", ["column_norm"]),
+        ("positionwise", ["convolution", "norm"]),
+        ("channel", ["reduce", "expand"]),
+    ],
+)
+def test_inner_layers_take_the_dtype_policy(case, attributes):
+    layer = make_layer(case, dtype="mixed_bfloat16")
+    layer.build((None, HEIGHT, WIDTH, CHANNELS))
+    for attribute in attributes:
+        inner = getattr(layer, attribute)
+        assert inner.dtype_policy.name == "mixed_bfloat16"
 
 
 @every_case
@@ -256,9 +288,7 @@ def test_unknown_data_format_is_an_error_that_names_it(layer_class, config):
         ),
     ],
 )
-def test_channels_must_be_divisible_by_the_heads(
-    layer_class, config, argument
-):
+def test_channels_must_be_divisible_by_the_heads(layer_class, config, argument):
     message = f"`{argument}`.*`num_heads`.*{argument}=6, num_heads=4"
     with pytest.raises(ValueError, match=message):
         layer_class(**config, num_heads=4)
@@ -281,28 +311,16 @@ def saved(tmp_path_factory):
     return directory, expected
 
 
-def reload(directory, backend):
-    root = pathlib.Path(keras_attn.__file__).parents[1]
+def reload(directory, backend, *arguments):
     script = pathlib.Path(__file__).with_name("reload_layers.py")
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "PYTHONPATH": str(root),
-    }
-    finished = subprocess.run(
-        [sys.executable, str(script), str(directory)],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert finished.returncode == 0, finished.stderr
+    run_python(script.read_text(), directory, *arguments, backend=backend)
     with np.load(directory / f"{backend}.npz") as outputs:
         return dict(outputs)
 
 
 @pytest.fixture(scope="module")
 def reloaded(saved):
-    return reload(saved[0], keras.backend.backend())
+    return reload(saved[0], keras.backend.backend(), "weights")
 
 
 @pytest.fixture(scope="module")
@@ -322,12 +340,10 @@ def test_fresh_process_loads_a_saved_model(saved, reloaded, case):
 @every_case
 def test_fresh_process_loads_saved_weights(saved, reloaded, case):
     expected = saved[1][case]
-    assert not np.allclose(reloaded[f"{case}/fresh"], expected, atol=1e-3)
+    assert not np.allclose(reloaded[f"{case}/fresh"], expected, atol=1e-2)
     assert_close(reloaded[f"{case}/weights"], expected, 1e-6)
 
 
 @every_case
 def test_the_other_backend_gives_the_same(saved, reloaded_elsewhere, case):
-    expected = saved[1][case]
-    assert_close(reloaded_elsewhere[f"{case}/keras"], expected, 1e-4)
-    assert_close(reloaded_elsewhere[f"{case}/weights"], expected, 1e-4)
+    assert_close(reloaded_elsewhere[f"{case}/keras"], saved[1][case], 1e-4)

@@ -1,0 +1,265 @@
+"""The builder: every attention type in small networks."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_attn import applications
+from keras_attn.applications import attention_types
+from tests.subprocesses import run_python
+
+ATTENTIONS = [None, *attention_types.ATTENTION_TYPES]
+
+
+def small_network(attention, bottleneck=True, **arguments):
+    return applications.AttnResNet(
+        **{
+            "blocks_per_stage": (1, 1, 1, 1),
+            "bottleneck": bottleneck,
+            "width": 16,
+            "stem_strides": 1,
+            "attention": attention,
+            "input_shape": (16, 16, 3),
+            "classes": 7,
+            **arguments,
+        }
+    )
+
+
+def randomize(model):
+    """Change every weight that starts as a constant, zero mostly."""
+    generator = np.random.default_rng(0)
+    for variable in model.weights:
+        values = np.array(variable)
+        if values.std() == 0:
+            change = generator.uniform(0.1, 0.5, variable.shape)
+            variable.assign(values + change)
+
+
+def some_images(count=2, size=16):
+    generator = np.random.default_rng(1)
+    return generator.integers(0, 256, (count, size, size, 3), dtype="uint8")
+
+
+@pytest.mark.parametrize("bottleneck", [True, False])
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_every_attention_gives_probabilities(attention, bottleneck):
+    model = small_network(attention, bottleneck)
+    randomize(model)
+
+    probabilities = model.predict(some_images(), verbose=0)
+
+    assert probabilities.shape == (2, 7)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert not np.allclose(probabilities[0], probabilities[1])
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_every_attention_learns_to_tell_two_images_apart(attention, policy):
+    keras.config.set_dtype_policy(policy)
+    model = small_network(attention, width=8 if attention == "se" else 16)
+    model.compile(
+        keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy"
+    )
+    images, labels = some_images(8), np.arange(8) % 2
+
+    first = model.train_on_batch(images, labels)
+    for _ in range(8):
+        last = model.train_on_batch(images, labels)
+
+    assert last < 0.8 * first
+
+
+@pytest.mark.parametrize(
+    "attention", [a for a in ATTENTIONS if a not in ("gsa", "aa")]
+)
+def test_networks_without_tables_take_any_size(attention):
+    model = small_network(attention, input_shape=(None, None, 3))
+    for height, width in ((16, 16), (17, 24), (32, 9)):
+        images = np.zeros((1, height, width, 3), "uint8")
+        assert model(images).shape == (1, 7)
+
+
+@pytest.mark.parametrize("attention", ["gsa", "aa"])
+def test_networks_with_tables_take_odd_sizes(attention):
+    model = small_network(attention, input_shape=(21, 15, 3))
+    assert model(np.zeros((1, 21, 15, 3), "uint8")).shape == (1, 7)
+
+
+def test_tables_need_a_known_size():
+    with pytest.raises(ValueError, match="max_size"):
+        small_network("gsa", input_shape=(None, None, 3))
+
+
+def test_bytes_and_floats_are_the_same_picture():
+    model = small_network("cram")
+    images = some_images()
+    np.testing.assert_array_equal(
+        model(images), model(images.astype("float32"))
+    )
+
+
+def test_preprocessing_gives_standard_pixels():
+    model = small_network(None)
+    preprocess = model.get_layer("preprocessing")
+    mean = np.array([[[[123.675, 116.28, 103.53]]]], "float32")
+    deviation = np.array([[[[58.395, 57.12, 57.375]]]], "float32")
+    np.testing.assert_allclose(preprocess(mean), 0 * mean, atol=1e-5)
+    np.testing.assert_allclose(
+        preprocess(mean + deviation), 1 + 0 * mean, atol=1e-5
+    )
+
+
+def test_preprocessing_can_be_left_out():
+    model = small_network(
+        None, include_preprocessing=False, input_shape=(16, 16, 4)
+    )
+    assert model.input_shape == (None, 16, 16, 4)
+    with pytest.raises(ValueError, match="include_preprocessing"):
+        small_network(None, input_shape=(16, 16, 4))
+
+
+@pytest.mark.parametrize(
+    "pooling, shape",
+    [(None, (None, 2, 2, 512)), ("avg", (None, 512)), ("max", (None, 512))],
+)
+def test_headless_networks(pooling, shape):
+    model = small_network("cram", include_top=False, pooling=pooling)
+    assert model.output_shape == shape
+
+
+def test_the_default_input_is_224_with_the_top_and_any_without():
+    assert small_network(None, input_shape=None).input_shape[1:3] == (224, 224)
+    headless = small_network(None, input_shape=None, include_top=False)
+    assert headless.input_shape == (None, None, None, 3)
+
+
+def test_an_input_tensor_is_the_input_of_the_model():
+    image = keras.Input((16, 16, 3))
+    model = small_network("se", input_tensor=layers.RandomFlip()(image))
+    assert model.inputs == [image]
+
+
+def test_logits_without_an_activation():
+    model = small_network(None, classifier_activation=None)
+    randomize(model)
+    logits = model.predict(some_images(), verbose=0)
+    assert not np.allclose(logits.sum(axis=1), 1)
+
+
+def test_a_new_attention_type_needs_no_change_of_the_builder():
+    def mix(x, filters, strides, stage, name):
+        return layers.SeparableConv2D(
+            filters, 3, strides=strides, padding="same", name=f"{name}_mix"
+        )(x)
+
+    def gate(name):
+        return layers.SpatialDropout2D(0.1, name=name)
+
+    attention = applications.AttentionType(
+        stages=(3,), mixing=mix, block_gate=gate, stage_gate=gate
+    )
+    model = small_network(attention)
+
+    names = [layer.name for layer in model.layers]
+    assert [name for name in names if name.endswith("_mix")] == [
+        "conv3_block1_2_mix"
+    ]
+    assert "conv3_block1_attention" in names
+    assert "conv3_attention" in names
+    assert "conv4_attention" not in names
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"attention": "gas"}, "attention='gas'"),
+        ({"pooling": "sum", "include_top": False}, "pooling='sum'"),
+        ({"pooling": "avg"}, "include_top=False"),
+        ({"stem_strides": 3}, "stem_strides=3"),
+        ({"input_shape": (16, 16)}, r"input_shape=\(16, 16\)"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        small_network(**{"attention": None, **arguments})
+
+
+RELOAD = """
+import sys
+import keras
+import numpy as np
+import keras_attn
+
+folder, *names = sys.argv[1:]
+arrays = np.load(f"{folder}/arrays.npz")
+for name in names:
+    whole = keras.saving.load_model(f"{folder}/{name}.keras")
+    again = keras_attn.applications.AttnResNet(
+        (1, 1, 1, 1), width=16, stem_strides=1, input_shape=(16, 16, 3),
+        attention=None if name == "None" else name, classes=7,
+        weights=f"{folder}/{name}.weights.h5",
+    )
+    for model in (whole, again):
+        np.testing.assert_allclose(
+            model(arrays["images"], training=False), arrays[name], atol=1e-5,
+            err_msg=name,
+        )
+"""
+
+
+def test_networks_reload_in_a_fresh_process(tmp_path):
+    images = some_images()
+    expected = {"images": images}
+    for attention in ATTENTIONS:
+        model = small_network(attention)
+        randomize(model)
+        model.save(tmp_path / f"{attention}.keras")
+        model.save_weights(tmp_path / f"{attention}.weights.h5")
+        expected[str(attention)] = np.asarray(model(images, training=False))
+    np.savez(tmp_path / "arrays.npz", **expected)
+    run_python(RELOAD, tmp_path, *ATTENTIONS)
+
+
+ON_JAX = """
+import sys
+import keras
+import numpy as np
+from keras_attn.applications import AttnResNet
+from keras_attn.weights import load_weights
+
+assert "tensorflow" not in sys.modules
+folder, *names = sys.argv[1:]
+arrays = np.load(f"{folder}/arrays.npz")
+for data_format in ("channels_last", "channels_first"):
+    keras.config.set_image_data_format(data_format)
+    first = data_format == "channels_first"
+    images = arrays["images"]
+    images = images.transpose(0, 3, 1, 2) if first else images
+    for name in names:
+        model = AttnResNet(
+            (1, 1, 1, 1), width=16, stem_strides=1, classes=7,
+            input_shape=images.shape[1:],
+            attention=None if name == "None" else name,
+        )
+        load_weights(model, f"{folder}/{name}.weights.h5")
+        np.testing.assert_allclose(
+            model(images, training=False), arrays[name], atol=1e-4,
+            err_msg=f"{name} {data_format}",
+        )
+assert "tensorflow" not in sys.modules
+"""
+
+
+def test_jax_agrees_in_both_data_formats_without_tensorflow(tmp_path):
+    images = some_images()
+    expected = {"images": images}
+    for attention in ATTENTIONS:
+        model = small_network(attention)
+        randomize(model)
+        model.save_weights(tmp_path / f"{attention}.weights.h5")
+        expected[str(attention)] = np.asarray(model(images, training=False))
+    np.savez(tmp_path / "arrays.npz", **expected)
+    run_python(ON_JAX, tmp_path, *ATTENTIONS, backend="jax")

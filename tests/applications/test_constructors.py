@@ -1,0 +1,132 @@
+"""The named constructors: signatures, names, sizes."""
+
+import csv
+import inspect
+
+import keras
+import pytest
+
+from keras_attn import applications
+from zoo import macs
+from zoo import sizes
+from zoo.register import trainable_parameters
+
+CONSTRUCTORS = [
+    name
+    for name in applications.__all__
+    if name not in ("AttentionType", "AttnResNet")
+]
+KERAS_ARGUMENTS = [
+    "include_top",
+    "weights",
+    "input_tensor",
+    "input_shape",
+    "pooling",
+    "classes",
+    "classifier_activation",
+    "name",
+]
+
+
+@pytest.mark.parametrize("name", CONSTRUCTORS)
+def test_signatures_are_those_of_keras_applications(name):
+    constructor = getattr(applications, name)
+    parameters = list(inspect.signature(constructor).parameters)
+
+    assert constructor.__name__ == name
+    assert [p for p in parameters if p in KERAS_ARGUMENTS] == KERAS_ARGUMENTS
+    assert ("attention" in parameters) == name.startswith("AttnResNet")
+    for parameter in parameters:
+        assert f"        {parameter}: " in constructor.__doc__
+
+
+def test_the_papers_networks_exist():
+    expected = {
+        *(f"AttnResNet{d}" for d in (18, 26, 34, 38, 50, 101, 152)),
+        *(f"GSAResNet{d}" for d in (26, 38, 50, 101)),
+        *(f"ExpAttResNet{d}" for d in (50, 101, 152)),
+        *(f"CRAMResNet{d}" for d in (18, 34, 50)),
+        *(f"AAResNet{d}" for d in (34, 50, 101, 152)),
+    }
+    assert expected <= set(CONSTRUCTORS)
+
+
+@pytest.mark.parametrize("name", [n for n in CONSTRUCTORS if "Small" in n])
+def test_small_networks_keep_the_size_in_the_stem(name):
+    model = getattr(applications, name)(
+        include_top=False, input_shape=(32, 32, 3)
+    )
+    assert model.output_shape[1:3] == (4, 4)
+
+
+def test_a_paper_network_is_the_general_one_with_its_attention():
+    own = applications.CRAMResNet18Small(input_shape=(32, 32, 3), classes=5)
+    general = applications.AttnResNet18Small(
+        "cram", input_shape=(32, 32, 3), classes=5
+    )
+    assert own.name == general.name == "cram_resnet18_small"
+    assert [layer.name for layer in own.layers] == [
+        layer.name for layer in general.layers
+    ]
+
+
+def test_an_unknown_argument_is_a_type_error():
+    with pytest.raises(TypeError, match="attention"):
+        applications.CRAMResNet18(attention="gsa")
+
+
+def test_every_row_of_the_size_table_holds_or_is_explained():
+    with open(sizes.RESULTS) as file:
+        rows = {row["network"]: row for row in csv.DictReader(file)}
+    assert set(rows) == set(sizes.PUBLISHED)
+    for row in rows.values():
+        deviations = [
+            abs(float(row["parameter_deviation"].rstrip("%"))) <= 0.5,
+            abs(float(row["gflops_deviation"].rstrip("%"))) <= 1,
+        ]
+        assert all(deviations) or len(row["explanation"]) > 20, row
+    unexplained = [n for n, row in rows.items() if not row["explanation"]]
+    assert "GSAResNet50" in unexplained
+    assert "ExpAttResNet152" in unexplained
+
+
+def table_row(name):
+    with open(sizes.RESULTS) as file:
+        return next(
+            row for row in csv.DictReader(file) if row["network"] == name
+        )
+
+
+@pytest.mark.parametrize(
+    "name", ["AttnResNet50", "GSAResNet38", "ExpAttResNet152", "AAResNet50"]
+)
+def test_the_size_table_is_what_the_code_builds(name):
+    model = getattr(applications, name)()
+    row = table_row(name)
+    assert f"{trainable_parameters(model) / 1e6:.3f}" == row["parameters_m"]
+    gflops = 2 * macs.count(model, (224, 224, 3)) / 1e9
+    assert f"{gflops:.3f}" == row["gflops"]
+    keras.backend.clear_session()
+
+
+@pytest.mark.parametrize(
+    "attention, parameters", [("se", 28_088_024), ("cbam", 28_089_624)]
+)
+def test_channel_gates_have_the_published_parameters(attention, parameters):
+    model = applications.AttnResNet50(attention)
+    assert trainable_parameters(model) == parameters
+
+
+def test_multiply_adds_of_a_known_network():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same")(image)
+    x = keras.layers.Flatten()(x)
+    model = keras.Model(image, keras.layers.Dense(10)(x))
+    assert macs.count(model, (8, 8, 3)) == 64 * 4 * 27 + 256 * 10
+
+
+def test_multiply_adds_that_are_not_known_are_an_error():
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, keras.layers.DepthwiseConv2D(3)(image))
+    with pytest.raises(ValueError, match="DepthwiseConv2dNative"):
+        macs.count(model, (8, 8, 3))

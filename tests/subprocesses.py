@@ -1,0 +1,24 @@
+"""Run Python in a process of its own, as a user would."""
+
+import os
+import subprocess
+import sys
+
+
+def run_python(code, *arguments, backend="tensorflow"):
+    """Run `code` with `arguments`; fail with its output if it fails."""
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "JAX_PLATFORMS": "cpu",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

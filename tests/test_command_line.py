@@ -1,0 +1,129 @@
+"""`keras-attn`, as people type it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from keras_attn import command_line
+from tests.subprocesses import run_python
+
+CAT = Path("examples/images/cat.jpg")
+runner = CliRunner()
+
+
+def run(*arguments, status=0):
+    result = runner.invoke(command_line.app, [str(a) for a in arguments])
+    assert result.exit_code == status, result.output
+    return result
+
+
+def test_classify_prints_a_table():
+    result = run("classify", CAT, "--top", 3)
+    lines = result.stdout.splitlines()
+    assert lines[0] == str(CAT)
+    assert sum("%" in line for line in lines) == 3
+
+
+def test_classify_prints_json():
+    answers = json.loads(run("classify", CAT, CAT, "--json").stdout)
+    assert [answer["image"] for answer in answers] == [str(CAT)] * 2
+    predictions = answers[0]["predictions"]
+    assert len(predictions) == 5
+    probabilities = [p["probability"] for p in predictions]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert 0 < sum(probabilities) <= 1
+
+
+def test_the_shipped_cat_is_a_cat():
+    answers = json.loads(run("classify", CAT, "--json").stdout)
+    names = [p["name"] for p in answers[0]["predictions"]]
+    assert {"tabby", "Egyptian cat", "Persian cat"} & set(names)
+
+
+def test_explain_draws_a_picture(tmp_path):
+    picture = tmp_path / "where.png"
+    result = run("classify", CAT, CAT, "--explain", picture)
+    assert str(picture.name) in result.stderr.replace("\n", "")
+    with Image.open(picture) as image:
+        assert image.size[0] > image.size[1]
+        assert np.asarray(image).std() > 10
+    assert list(tmp_path.iterdir()) == [picture]
+
+
+def test_folders_are_classified_whole(tmp_path):
+    for index in range(command_line.BATCH_SIZE + 2):
+        shutil.copy(CAT, tmp_path / f"{index:03}.jpg")
+    answers = json.loads(run("classify", tmp_path, "--json").stdout)
+    assert len(answers) == command_line.BATCH_SIZE + 2
+    assert answers[0]["predictions"][0]["probability"] == pytest.approx(
+        answers[-1]["predictions"][0]["probability"], abs=1e-4
+    )
+
+
+def test_bad_images_get_a_line_each_and_the_others_an_answer(tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no picture")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    missing = tmp_path / "missing.jpg"
+
+    result = run("classify", bad, CAT, missing, empty, "--json", status=1)
+
+    assert len(json.loads(result.stdout)) == 1
+    lines = [
+        line for line in result.stderr.splitlines() if "keras-attn" in line
+    ]
+    assert len(lines) == 3
+    for name, line in (("bad.jpg", 1), ("missing.jpg", 2), ("empty", 0)):
+        assert name in lines[line]
+
+
+def test_an_unknown_model_is_one_line_with_the_nearest():
+    result = run("classify", CAT, "--model", "cram_resnet.tiny", status=1)
+    assert "Nearest: cram_resnet18_small.tiny_imagenet_64" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["where.txt", "nowhere/where.png"])
+def test_a_picture_that_cannot_be_written_fails_early(tmp_path, name):
+    result = run("classify", CAT, "--explain", tmp_path / name, status=1)
+    assert result.stdout == ""
+    assert "--explain" in result.stderr
+
+
+def test_list_and_info():
+    listed = run("list", "cram*").stdout
+    assert "2.8" in listed and "%" in listed
+    assert "%" not in run("list", "nothing*").stdout
+
+    weight_id = "cram_resnet18_small.tiny_imagenet_64"
+    facts = json.loads(run("info", weight_id, "--json").stdout)
+    assert facts["id"] == weight_id
+    assert len(facts["class_names"]) == 200
+    assert facts["sha256"] in run("info", weight_id).stdout.replace(
+        "\n", ""
+    ).replace(" ", "").replace("│", "")
+    assert "Nearest" in run("info", "cram", status=1).stderr
+
+
+def test_help_names_every_command():
+    text = run("--help").stdout
+    for command in ("classify", "list", "info"):
+        assert command in text
+
+
+def test_the_module_runs_without_noise():
+    code = (
+        "import subprocess, sys\n"
+        "done = subprocess.run([sys.executable, '-m', 'keras_attn',"
+        " 'classify', sys.argv[1], '--json'], capture_output=True, text=True)\n"
+        "assert done.returncode == 0, done.stderr\n"
+        "assert done.stderr == '', done.stderr\n"
+        "assert done.stdout.startswith('[')"
+    )
+    run_python(code, CAT)

@@ -1,0 +1,89 @@
+"""Pictures in, squares out; bad files are told apart."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_attn import images
+
+
+def test_paths_pictures_and_arrays_are_read_alike(tmp_path):
+    array = np.arange(4 * 6 * 3, dtype="uint8").reshape(4, 6, 3)
+    picture = Image.fromarray(array)
+    picture.save(tmp_path / "a.png")
+    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), picture, array):
+        np.testing.assert_array_equal(images.read(source), array)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK", "I;16"])
+def test_every_mode_becomes_red_green_and_blue(tmp_path, mode):
+    extension = "jpg" if mode == "CMYK" else "png"
+    Image.new(mode, (5, 4)).save(tmp_path / f"a.{extension}")
+    assert images.read(tmp_path / f"a.{extension}").mode == "RGB"
+
+
+def test_the_camera_s_orientation_counts(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Orientation: turn by 90 degrees.
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
+    assert images.read(tmp_path / "a.jpg").size == (4, 8)
+
+
+def test_bad_files_are_told_apart(tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("not a picture")
+    with pytest.raises(ValueError, match="text.jpg: not an image"):
+        images.read(text)
+
+    whole = tmp_path / "whole.jpg"
+    Image.effect_noise((99, 99), 50).save(whole)
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[:-500])
+    with pytest.raises(ValueError, match="cut.jpg: damaged image"):
+        images.read(cut)
+
+    with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
+        images.read(tmp_path / "nowhere.jpg")
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+    Image.new("1", (300, 300)).save(tmp_path / "bomb.png")
+    for limit in (60_000, 10_000):  # Pillow warns, or raises itself.
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(ValueError, match="bomb.png: too large"):
+            images.read(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), "uint8")],
+)
+def test_other_arrays_are_refused(array):
+    with pytest.raises(ValueError, match="uint8 of shape"):
+        images.read(array)
+
+
+def test_the_middle_of_the_longer_side_is_kept():
+    picture = Image.new("RGB", (30, 10))
+    picture.paste((255, 0, 0), (10, 0, 20, 10))
+    square = np.asarray(images.resize_and_crop(picture, 10))
+    assert square.shape == (10, 10, 3)
+    assert (square == (255, 0, 0)).all()
+
+
+def test_a_picture_of_the_right_size_is_not_touched():
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), "uint8")
+    np.testing.assert_array_equal(
+        images.resize_and_crop(Image.fromarray(noise), 8), noise
+    )
+
+
+def test_folders_are_searched_and_sorted(tmp_path):
+    (tmp_path / "inner").mkdir()
+    for name in ("b.png", "a.JPG", "inner/c.webp", "notes.txt"):
+        (tmp_path / name).touch()
+    found = [path.name for path in images.find(tmp_path)]
+    assert found == ["a.JPG", "b.png", "c.webp"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: a folder without images"):
+        images.find(tmp_path / "empty")

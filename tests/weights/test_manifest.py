@@ -1,0 +1,232 @@
+"""The manifest and its files: what can be recomputed is recomputed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import jsonschema
+import keras
+import numpy as np
+import pytest
+
+import keras_attn
+from keras_attn import applications
+from keras_attn.weights import files
+from keras_attn.weights import golden
+from keras_attn.weights import manifest
+from tests.subprocesses import run_python
+from zoo import macs
+from zoo.register import SCHEMA
+from zoo.register import trainable_parameters
+
+IDS = keras_attn.list_models()
+
+
+def document():
+    return json.loads(manifest.manifest_path().read_text("utf-8"))
+
+
+def test_the_manifest_fits_its_schema():
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document(), schema)
+    assert IDS
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("sha256", "abc"),
+        ("bytes", "many"),
+        ("file", "../elsewhere.weights.h5"),
+        ("constructor", "os.system"),
+        ("metrics", {"tiny_imagenet": {"val": {"top1": 50}}}),
+    ],
+)
+def test_the_schema_refuses(field, value):
+    bad = document()
+    bad["weights"][0][field] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(bad, json.loads(SCHEMA.read_text()))
+
+
+@pytest.mark.parametrize("weight_id", IDS)
+def test_a_file_is_the_one_in_the_manifest(weight_id):
+    entry = manifest.entry(weight_id)
+    path = files.locate(entry)
+    assert path.stat().st_size == entry.bytes
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+    assert Path(entry.training["recipe"]).is_file()
+    assert Path(entry.training["history"]).is_file()
+
+
+@pytest.mark.parametrize("weight_id", IDS)
+def test_a_weight_is_what_the_manifest_says(weight_id):
+    classifier = keras_attn.load(weight_id, verify=True)
+    entry, model = classifier.metadata, classifier.model
+    size = entry.input["size"]
+    assert trainable_parameters(model) == entry.parameters
+    assert macs.count(model, (size, size, 3)) == entry.macs
+    assert model.output_shape == (None, len(entry.class_names))
+
+
+@pytest.mark.parametrize("weight_id", IDS)
+def test_plain_keras_reads_the_file_too(weight_id):
+    """Guards the layout: Keras matches by running numbers, not by names."""
+    entry = manifest.entry(weight_id)
+    size = entry.input["size"]
+    model = getattr(applications, entry.constructor)(
+        **entry.arguments,
+        input_shape=(size, size, 3),
+        classes=len(entry.class_names),
+    )
+    model.load_weights(files.locate(entry))
+    golden.check(model, entry)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_golden_outputs_hold_in_fresh_processes(backend):
+    code = (
+        "import sys, keras_attn\n"
+        "for name in sys.argv[1:]: keras_attn.load(name, verify=True)"
+    )
+    run_python(code, *IDS, backend=backend)
+
+
+def test_a_tag_is_enough_for_the_constructor():
+    weight_id = "cram_resnet18_small.tiny_imagenet_64"
+    model = applications.CRAMResNet18Small(
+        weights="tiny_imagenet_64",
+        stem_strides=2,
+        input_shape=(64, 64, 3),
+        classes=200,
+    )
+    golden.check(model, manifest.entry(weight_id))
+
+
+def test_verification_notices_a_changed_weight():
+    classifier = keras_attn.load(IDS[0])
+    kernel = classifier.model.get_layer("predictions").kernel
+    kernel.assign(1.5 * kernel)
+    with pytest.raises(ValueError, match="golden output"):
+        golden.check(classifier.model, classifier.metadata)
+
+
+def in_another_place(monkeypatch, tmp_path):
+    """Let the only place of weights be a user cache."""
+    monkeypatch.setattr(manifest, "REPOSITORY", tmp_path / "repository")
+    monkeypatch.setattr(manifest, "PACKAGE", tmp_path / "package")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    cache = tmp_path / "models" / "keras_attn"
+    cache.mkdir(parents=True)
+    return cache
+
+
+def test_the_user_cache_is_searched(monkeypatch, tmp_path):
+    entry = manifest.entry(IDS[0])
+    original = files.locate(entry).read_bytes()
+    cache = in_another_place(monkeypatch, tmp_path)
+    with pytest.raises(FileNotFoundError, match=entry.file):
+        files.locate(entry)
+    (cache / entry.file).write_bytes(original)
+    assert files.locate(entry) == cache / entry.file
+
+
+def test_a_changed_file_is_refused_before_it_is_loaded(monkeypatch, tmp_path):
+    entry = manifest.entry(IDS[0])
+    content = bytearray(files.locate(entry).read_bytes())
+    cache = in_another_place(monkeypatch, tmp_path)
+    content[len(content) // 2] ^= 1
+    (cache / entry.file).write_bytes(content)
+    with pytest.raises(ValueError, match="sha256"):
+        files.locate(entry)
+    (cache / entry.file).write_bytes(content[:-1])
+    with pytest.raises(ValueError, match=f"{entry.bytes} bytes"):
+        files.locate(entry)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"weights": [{"id": "a"}], "class_names": {}}']
+)
+def test_a_broken_manifest_is_named(tmp_path, text):
+    path = tmp_path / "weights_manifest.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="not a valid manifest"):
+        manifest.entries(path)
+
+
+def test_golden_images_never_change():
+    image = golden.golden_image(64)
+    assert image.shape == (1, 64, 64, 3) and image.dtype == np.uint8
+    digest = hashlib.sha256(image.tobytes()).hexdigest()
+    assert digest.startswith("42b6cc97bada1766")
+
+
+def test_other_classes_and_sizes_load():
+    classifier = keras_attn.load(IDS[0], classes=3, input_shape=(48, 48, 3))
+    assert classifier.model.output_shape == (None, 3)
+    assert classifier.load_report.reinitialized
+    assert classifier.class_names is None
+    with pytest.raises(ValueError, match="no names"):
+        classifier.decode_predictions(np.ones((1, 3)))
+
+
+def test_verification_of_a_changed_network_is_refused():
+    with pytest.raises(ValueError, match="classes=3"):
+        keras_attn.load(IDS[0], classes=3, verify=True)
+
+
+def test_listing():
+    assert keras_attn.list_models("CRAM*") == [
+        name for name in IDS if name.startswith("cram")
+    ]
+    assert keras_attn.list_models("nothing*") == []
+    constructors = keras_attn.list_models("*resnet50", pretrained=False)
+    assert constructors == [
+        "AAResNet50",
+        "AttnResNet50",
+        "CRAMResNet50",
+        "ExpAttResNet50",
+        "GSAResNet50",
+    ]
+
+
+def test_importing_leaves_heavy_optional_packages_out():
+    code = (
+        "import sys, keras_attn\n"
+        "heavy = {'matplotlib', 'pandas', 'huggingface_hub', 'typer',"
+        " 'tensorflow_datasets', 'keras_cv'}\n"
+        "loaded = heavy & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    run_python(code)
+
+
+def test_predictions_are_decoded_in_order():
+    classifier = keras_attn.load(IDS[0])
+    count = len(classifier.class_names)
+    predictions = np.zeros((1, count))
+    predictions[0, 3], predictions[0, 1] = 0.7, 0.3
+    assert classifier.decode_predictions(predictions, top=2) == [
+        [
+            (3, classifier.class_names[3], 0.7),
+            (1, classifier.class_names[1], 0.3),
+        ]
+    ]
+    with pytest.raises(ValueError, match=r"\(1, 5\)"):
+        classifier.decode_predictions(np.zeros((1, 5)))
+
+
+def test_a_loaded_classifier_fine_tunes():
+    classifier = keras_attn.load(IDS[0], classes=2)
+    size = classifier.input_size
+    images = np.zeros((4, size, size, 3), "uint8")
+    images[::2] = 255
+    labels = np.array([0, 1, 0, 1])
+    classifier.model.compile(
+        keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy"
+    )
+    first = classifier.model.train_on_batch(images, labels)
+    for _ in range(5):
+        last = classifier.model.train_on_batch(images, labels)
+    assert last < first
