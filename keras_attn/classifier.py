@@ -139,12 +139,10 @@ def load(weight_id, classes=None, input_shape=None, verify=False, **arguments):
     size = entry.input["size"]
     same_classes = classes in (None, len(entry.class_names))
     model = constructor(
-        **{
-            **entry.arguments,
-            "input_shape": input_shape or (size, size, 3),
-            "classes": classes or len(entry.class_names),
-            **arguments,
-        }
+        **entry.arguments,
+        input_shape=input_shape or (size, size, 3),
+        classes=classes or len(entry.class_names),
+        **arguments,
     )
     report = load_weights(model, weight_id)
     class_names = entry.class_names if same_classes else None

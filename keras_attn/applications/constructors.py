@@ -3,8 +3,11 @@
 import inspect
 import os
 
+import keras
+
 from keras_attn.applications.attention_types import ATTENTION_TYPES
 from keras_attn.applications.attn_resnet import AttnResNet
+from keras_attn.weights import manifest
 
 DOCSTRING = """{summary}
 
@@ -17,17 +20,20 @@ DOCSTRING = """{summary}
             `keras_attn.list_models()` has the tag `"TAG"`), a whole id, or
             the path of a `.weights.h5` file.
         input_tensor: Optional Keras tensor to use as the image input.
-        input_shape: Shape of one image, without the batch. Defaults to
-            224 x 224 x 3, or to any size without the top.
+        input_shape: Shape of one image, without the batch. Defaults to the
+            size of a published weight, or else to 224 x 224 x 3, or to any
+            size without the top.
         pooling: Without the top, `None` for the feature map, `"avg"` or
             `"max"` for global pooling.
-        classes: Integer, the number of classes.
+        classes: Integer, the number of classes. Defaults to those of a
+            published weight, or else to 1000.
         classifier_activation: Activation of the classifier, `None` for the
             logits.
         include_preprocessing: Boolean, whether the model takes pixels from 0
             to 255 (uint8 or float) and normalises them itself.
         stem_strides: 4 (7x7 convolution and pooling, for about 224 pixels),
-            2 or 1 (3x3 convolution, for 64 and 32 pixels).
+            2 or 1 (3x3 convolution, for 64 and 32 pixels). Defaults to that
+            of a published weight, or else to {stem_strides}.
         name: String, the name of the model.
 
     Returns:
@@ -35,7 +41,8 @@ DOCSTRING = """{summary}
         outputs class probabilities `(batch, classes)`.
 
     Raises:
-        ValueError: as `keras_attn.applications.AttnResNet` does.
+        ValueError: as `keras_attn.applications.AttnResNet` does, and if a
+            published weight was trained with other `stem_strides`.
 
     Reference:
         {reference}
@@ -66,26 +73,29 @@ def any_attention(
         input_tensor=None,
         input_shape=None,
         pooling=None,
-        classes=1000,
+        classes=None,
         classifier_activation="softmax",
         include_preprocessing=True,
-        stem_strides=default_stem_strides,
+        stem_strides=None,
         name=None,
     ):
         attended = attended_architecture(architecture, attention)
+        weights = weight_id(attended, weights)
+        defaults = {"stem_strides": default_stem_strides, "classes": 1000}
+        defaults |= published_arguments(weights, stem_strides)
         return AttnResNet(
             blocks_per_stage,
             bottleneck=bottleneck,
             width=width,
-            stem_strides=stem_strides,
+            stem_strides=stem_strides or defaults["stem_strides"],
             attention=attention,
             include_preprocessing=include_preprocessing,
             include_top=include_top,
-            weights=weight_id(attended, weights),
+            weights=weights,
             input_tensor=input_tensor,
-            input_shape=input_shape,
+            input_shape=input_shape or defaults.get("input_shape"),
             pooling=pooling,
-            classes=classes,
+            classes=classes or defaults["classes"],
             classifier_activation=classifier_activation,
             name=name or attended,
         )
@@ -94,10 +104,12 @@ def any_attention(
     blocks = ", ".join(map(str, blocks_per_stage))
     construct.__name__ = construct.__qualname__ = name
     construct.architecture = architecture
+    construct.stem_strides = default_stem_strides
     construct.__doc__ = DOCSTRING.format(
         summary=f"ResNet of {blocks} {kind} blocks, {width} filters wide.",
         attention=ATTENTION_ARGUMENT,
         architecture=architecture,
+        stem_strides=default_stem_strides,
         reference="[He et al., 2016](https://arxiv.org/abs/1512.03385)",
     )
     return construct
@@ -124,6 +136,7 @@ def one_attention(name, base, attention, summary, reference):
         summary=summary,
         attention="",
         architecture=attended_architecture(base.architecture, attention),
+        stem_strides=base.stem_strides,
         reference=reference,
     )
     return construct
@@ -139,7 +152,31 @@ def attended_architecture(architecture, attention):
 
 def weight_id(architecture, weights):
     """Complete the tag of a published weight; leave all else as it is."""
-    if weights is None or not isinstance(weights, str):
+    if weights is None or is_path(weights) or "." in weights:
         return weights
-    is_path = weights.endswith(".h5") or os.path.sep in weights
-    return weights if is_path or "." in weights else f"{architecture}.{weights}"
+    return f"{architecture}.{weights}"
+
+
+def is_path(weights):
+    text = os.fspath(weights)
+    return text.endswith(".h5") or os.path.sep in text
+
+
+def published_arguments(weights, stem_strides):
+    """Return the arguments that a published weight was trained with."""
+    if weights is None or is_path(weights):
+        return {}
+    entry = manifest.entry(weights)
+    trained = entry.arguments.get("stem_strides")
+    if stem_strides is not None and stem_strides != trained:
+        raise ValueError(
+            f"The weight {weights} was trained with stem_strides={trained}. "
+            f"Received: stem_strides={stem_strides}"
+        )
+    size = entry.input["size"]
+    channels_first = keras.config.image_data_format() == "channels_first"
+    return {
+        **entry.arguments,
+        "classes": len(entry.class_names),
+        "input_shape": (3, size, size) if channels_first else (size, size, 3),
+    }

@@ -68,9 +68,10 @@ class ExplicitAttention2D(keras.layers.Layer):
     edge of the map both forms divide by the same sum, so they agree exactly.
 
     Where the paper is not specific, this layer chooses: the kernels beyond
-    the Gaussian, rows that sum to one, `radius = softplus(weight)` (never
-    below 0.1 pixels), its initial value, and for `strides` above one a query
-    in the centre of each `strides x strides` cell. No biases.
+    the Gaussian, rows that sum to one, `radius = 0.1 + softplus(weight)`, its
+    initial value, and for `strides` above one a query in the centre of each
+    `strides x strides` cell (or on the last pixel, if the centre of the last
+    cell lies beyond it). No biases.
 
     Args:
         filters: Integer, the channels of the values and of the output.
@@ -254,6 +255,9 @@ class ExplicitAttention2D(keras.layers.Layer):
         pixels = ops.arange(size, dtype="float32")
         queries = ops.arange(self._strided(size), dtype="float32")
         queries = queries * self.strides + (self.strides - 1) / 2
+        # A query beyond the map could be too far from every pixel to weigh
+        # any.
+        queries = ops.minimum(queries, ops.cast(size - 1, "float32"))
         return queries[:, None] - pixels[None, :]
 
     def _strided(self, size):

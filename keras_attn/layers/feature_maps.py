@@ -136,7 +136,7 @@ def resize_table(table, rows):
     """
     table = np.asarray(table, "float32")
     stored = np.linspace(-1, 1, len(table))
-    wanted = np.linspace(-1, 1, rows)
+    wanted = np.linspace(-1, 1, rows) if rows > 1 else [0.0]
     return np.stack(
         [np.interp(wanted, stored, column) for column in table.T], axis=-1
     )

@@ -22,6 +22,10 @@ class GlobalSelfAttention2D(keras.layers.Layer):
       are learned, hold all offsets from `-(size - 1)` to `size - 1`, and all
       heads share them.
 
+    The position part is not normalised and grows with the cube of the inputs:
+    in float16 it needs inputs that are batch-normalised, as they are in a
+    residual block.
+
     Where the paper is not specific, this layer chooses: the keys, queries and
     values have `filters` channels each; no biases; no output projection; the
     tables start with the standard deviation `key_dim ** -0.5`.

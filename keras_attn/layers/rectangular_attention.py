@@ -33,8 +33,9 @@ class RectangularAttention2D(keras.layers.Layer):
       rectangle moves, turns and scales with the features, and the layer has
       one weight for each channel.
     - *The saliency is standardised over the pixels.* Its logits have zero
-      mean and a standard deviation of at most 1, so that training can neither
-      collapse the rectangle to a pixel nor make it vague by small weights.
+      mean and a standard deviation of at most 1, whatever the size of the
+      weights: the sharpness of the saliency is bounded, and training chooses
+      what is salient, not how much.
     - *It starts as (almost) the identity.* The weights start at zero, the
       saliency is uniform, and the rectangle `margin` times as large as the
       map.
@@ -146,9 +147,9 @@ class RectangularAttention2D(keras.layers.Layer):
         center_x, center_y, long, short, cos, sin = self._rectangle(
             feature_maps.to_channels_last(inputs, self.data_format)
         )
-        # The direction of a circle is anything: take the x axis, which also
-        # keeps the derivative of the angle finite.
-        directed = ops.maximum(ops.abs(cos), ops.abs(sin)) > 1e-6
+        # Where rounding errors would decide the direction, take the x axis,
+        # which also bounds the derivative of the angle.
+        directed = ops.maximum(ops.abs(cos), ops.abs(sin)) > 1e-3
         angle = ops.arctan2(sin, ops.where(directed, cos, 1.0)) / 2
         return ops.concatenate([center_x, center_y, long, short, angle], -1)
 

@@ -95,13 +95,15 @@ def test_golden_outputs_hold_in_fresh_processes(backend):
 
 def test_a_tag_is_enough_for_the_constructor():
     weight_id = "cram_resnet18_small.tiny_imagenet_64"
-    model = applications.CRAMResNet18Small(
-        weights="tiny_imagenet_64",
-        stem_strides=2,
-        input_shape=(64, 64, 3),
-        classes=200,
-    )
+    model = applications.CRAMResNet18Small(weights="tiny_imagenet_64")
     golden.check(model, manifest.entry(weight_id))
+
+
+def test_the_stem_of_a_published_weight_is_not_changed():
+    with pytest.raises(ValueError, match="stem_strides=2"):
+        applications.CRAMResNet18Small(
+            weights="tiny_imagenet_64", stem_strides=1
+        )
 
 
 def test_verification_notices_a_changed_weight():
