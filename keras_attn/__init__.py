@@ -1,11 +1,38 @@
 """Attention image classifiers for Keras 3, with pretrained weights."""
 
-from keras_attn import applications
-from keras_attn import layers
-from keras_attn.classifier import Classifier
-from keras_attn.classifier import load
-from keras_attn.listing import list_models
+import importlib
+import os
+import sys
 
 __version__ = "0.1.0"
 
 __all__ = ["Classifier", "applications", "layers", "list_models", "load"]
+
+_MODULES = {
+    "Classifier": "keras_attn.classifier",
+    "list_models": "keras_attn.listing",
+    "load": "keras_attn.classifier",
+}
+
+
+def __getattr__(name):
+    if name not in __all__:
+        raise AttributeError(f"module 'keras_attn' has no attribute {name!r}")
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    return importlib.import_module(f"keras_attn.{name}")
+
+
+def _is_command():
+    program = os.path.basename(sys.argv[0] if sys.argv else "")
+    return program.startswith("keras-attn") or sys.orig_argv[1:3] == [
+        "-m",
+        "keras_attn",
+    ]
+
+
+# Importing the layers registers them with Keras, for `keras.saving`. The
+# command line does without, to show its help before Keras is there.
+if not _is_command():
+    for _name in __all__:
+        globals()[_name] = __getattr__(_name)

@@ -1,11 +1,11 @@
 """A pretrained network with what belongs to it: `keras_attn.load`."""
 
+import keras
 import numpy as np
 
 from keras_attn import applications
 from keras_attn import images as image_files
 from keras_attn.weights import golden
-from keras_attn.weights import load_weights
 from keras_attn.weights import manifest
 
 
@@ -32,7 +32,7 @@ class Classifier:
     @property
     def input_size(self):
         """The height and width of the images, in pixels."""
-        return self.model.input_shape[1] or self.metadata.input["size"]
+        return tuple(self.model.input_shape[1:3])
 
     def prepare(self, source):
         """Return a picture as the network takes it.
@@ -42,15 +42,16 @@ class Classifier:
                 `(height, width, 3)`.
 
         Returns:
-            uint8 array `(size, size, 3)`: the middle of the picture.
+            uint8 array `(height, width, 3)` of the network's input size: the
+            middle of the picture.
 
         Raises:
             FileNotFoundError, ValueError: if the source is no picture.
         """
         picture = image_files.resize_and_crop(
             image_files.read(source),
-            self.input_size,
-            self.metadata.input["interpolation"],
+            *self.input_size,
+            interpolation=self.metadata.input["interpolation"],
         )
         return np.asarray(picture)
 
@@ -58,15 +59,23 @@ class Classifier:
         """Return the class probabilities of pictures.
 
         Args:
-            sources: A picture or a list of pictures, as for `prepare`.
+            sources: A picture, as for `prepare`, a list of pictures, or a
+                uint8 array `(pictures, height, width, 3)`.
             batch_size: Integer.
             verbose: As `keras.Model.predict`.
 
         Returns:
             Float32 array `(pictures, classes)`.
+
+        Raises:
+            FileNotFoundError, ValueError: if a source is no picture, or there
+                are none.
         """
-        if not isinstance(sources, (list, tuple)):
+        is_batch = isinstance(sources, np.ndarray) and sources.ndim == 4
+        if not is_batch and not isinstance(sources, (list, tuple)):
             sources = [sources]
+        if len(sources) == 0:
+            raise ValueError("`sources` must hold at least one picture")
         batch = np.stack([self.prepare(source) for source in sources])
         return self.model.predict(batch, batch_size=batch_size, verbose=verbose)
 
@@ -108,8 +117,11 @@ class Classifier:
         ]
 
 
-def load(weight_id, classes=None, input_shape=None, verify=False, **arguments):
+def load(weight_id, classes=None, input_shape=None, verify=False):
     """Load a pretrained classifier.
+
+    For other forms of the network (headless, logits, without preprocessing)
+    call its constructor in `keras_attn.applications` with `weights=`.
 
     Args:
         weight_id: Id of a published weight, see `keras_attn.list_models()`.
@@ -118,8 +130,7 @@ def load(weight_id, classes=None, input_shape=None, verify=False, **arguments):
         input_shape: Another shape of the images, `(height, width, 3)`.
             Positional tables are interpolated.
         verify: Boolean, whether to check the network's answer to a golden
-            image.
-        **arguments: Other keyword arguments of the network's constructor.
+            image, which holds in float32.
 
     Returns:
         A `keras_attn.Classifier`.
@@ -129,6 +140,17 @@ def load(weight_id, classes=None, input_shape=None, verify=False, **arguments):
         ValueError: for an unknown id, a file that is not the published one,
             weights that do not fit, or a failed verification.
     """
+    if verify and (classes or input_shape):
+        raise ValueError(
+            "`verify=True` compares with the published network: leave "
+            "`classes` and `input_shape` out. "
+            f"Received: classes={classes}, input_shape={input_shape}"
+        )
+    if keras.config.image_data_format() == "channels_first":
+        raise ValueError(
+            "`keras_attn.load` works with channels last. Received: "
+            "keras.config.image_data_format()='channels_first'"
+        )
     entry = manifest.entry(weight_id)
     if entry.constructor not in applications.__all__:
         raise ValueError(
@@ -136,22 +158,11 @@ def load(weight_id, classes=None, input_shape=None, verify=False, **arguments):
             f"Received: constructor={entry.constructor!r}"
         )
     constructor = getattr(applications, entry.constructor)
-    size = entry.input["size"]
-    same_classes = classes in (None, len(entry.class_names))
     model = constructor(
-        **entry.arguments,
-        input_shape=input_shape or (size, size, 3),
-        classes=classes or len(entry.class_names),
-        **arguments,
+        weights=weight_id, classes=classes, input_shape=input_shape
     )
-    report = load_weights(model, weight_id)
-    class_names = entry.class_names if same_classes else None
     if verify:
-        if not same_classes or input_shape or arguments:
-            raise ValueError(
-                "`verify=True` compares with the published network: leave "
-                "`classes`, `input_shape` and other arguments out. Received: "
-                f"classes={classes}, input_shape={input_shape}, {arguments}"
-            )
         golden.check(model, entry)
-    return Classifier(model, class_names, entry, report)
+    same_classes = classes in (None, len(entry.class_names))
+    class_names = entry.class_names if same_classes else None
+    return Classifier(model, class_names, entry, model.load_report)

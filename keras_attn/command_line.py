@@ -1,6 +1,7 @@
 """The command `keras-attn`."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -72,9 +73,9 @@ def classify(
     An image that cannot be read gets one line on the standard error, the
     others their answers, and the exit status is 1.
     """
-    _check_picture_path(explain)
-    classifier = _load(model)
     paths, failed = _find(images)
+    _check_picture_path(explain, paths)
+    classifier = _load(model)
     answers, shown = [], []
     with Progress(console=errors, transient=True) as progress:
         task = progress.add_task("Classifying", total=len(paths))
@@ -88,32 +89,44 @@ def classify(
                 shown += zip(prepared, decoded)
                 shown = shown[:MOST_EXPLAINED]
             progress.advance(task, len(batch))
-    _print_json(answers) if as_json else _print_tables(answers)
+    if as_json:
+        _print_json(answers)
+    else:
+        _print_tables(answers)
     if explain and shown:
         _explain(classifier, shown, explain)
+        if len(answers) > len(shown):
+            complain(f"{explain} shows the first {len(shown)} images")
     if failed:
         raise typer.Exit(1)
 
 
-def _check_picture_path(explain):
+def _check_picture_path(explain, images):
     if explain is None:
         return
     from PIL import Image
 
-    if explain.suffix.lower() not in Image.registered_extensions():
+    formats = Image.registered_extensions()
+    if formats.get(explain.suffix.lower()) not in Image.SAVE:
         fail(
             f"--explain {explain}: the name must end like a picture's, for "
             "example in .png"
         )
     if not explain.parent.is_dir():
         fail(f"--explain {explain}: there is no folder {explain.parent}")
+    if explain.resolve() in [path.resolve() for path in images]:
+        fail(f"--explain {explain}: this is one of the images to classify")
 
 
 def _load(weight_id):
     with _muted_start_up():
         import keras_attn
+    return _or_fail(keras_attn.load, weight_id)
+
+
+def _or_fail(function, *arguments):
     try:
-        return keras_attn.load(weight_id)
+        return function(*arguments)
     except (ValueError, FileNotFoundError) as error:
         fail(error)
 
@@ -187,7 +200,7 @@ def _print_json(answers):
 def _print_tables(answers):
     console = Console()
     for path, decoded in answers:
-        console.print(str(path), markup=False, soft_wrap=True, style="bold")
+        console.print(escape(str(path)), soft_wrap=True, emoji=False)
         table = Table(show_header=False)
         for _, name, probability in decoded:
             bar = "█" * round(20 * probability)
@@ -227,11 +240,14 @@ def list_models(
     """List the pretrained networks."""
     from keras_attn.listing import list_models
 
+    weight_ids = _or_fail(list_models, pattern)
+    if not weight_ids:
+        fail(f"no pretrained network matches {pattern!r}")
     table = Table()
     table.add_column("id", overflow="fold")
     for heading in ("parameters", "file", "top-1"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for weight_id in list_models(pattern):
+    for weight_id in weight_ids:
         entry = manifest.entry(weight_id)
         top1 = [
             f"{metrics['top1']:.1%}"
@@ -257,12 +273,7 @@ def info(
     ] = False,
 ):
     """Tell everything that is known about a pretrained network."""
-    import dataclasses
-
-    try:
-        entry = manifest.entry(weight_id)
-    except ValueError as error:
-        fail(error)
+    entry = _or_fail(manifest.entry, weight_id)
     fields = dataclasses.asdict(entry)
     if as_json:
         print(json.dumps(fields, indent=2))

@@ -32,10 +32,12 @@ def read(source):
             decoding it would fill the memory; if the array is of another
             shape or type.
     """
-    if isinstance(source, Image.Image):
-        return source.convert("RGB")
     if isinstance(source, (str, os.PathLike)):
-        return _decode(source)
+        if not os.path.exists(source):
+            raise FileNotFoundError(f"{source}: there is no such file")
+        return _decode(source, source)
+    if isinstance(source, Image.Image):
+        return _decode(source, "the picture")
     array = np.asarray(source)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
         raise ValueError(
@@ -45,37 +47,47 @@ def read(source):
     return Image.fromarray(array)
 
 
-def _decode(path):
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{path}: there is no such file")
+def _decode(source, name):
+    """Decode a file or an image that Pillow has not decoded yet."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return ImageOps.exif_transpose(image).convert("RGB")
+            if isinstance(source, Image.Image):
+                return _to_rgb(source)
+            with Image.open(source) as image:
+                return _to_rgb(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(
-            f"{path}: too large, expected at most {Image.MAX_IMAGE_PIXELS:,} "
+            f"{name}: too large, expected at most {Image.MAX_IMAGE_PIXELS:,} "
             "pixels"
         ) from None
     except Image.UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image") from None
+        raise ValueError(f"{name}: not an image") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise ValueError(f"{name}: {error.strerror}") from None
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: damaged image ({error})") from None
+        raise ValueError(f"{name}: damaged image ({error})") from None
 
 
-def resize_and_crop(image, size, interpolation="bilinear"):
-    """Scale the shorter side to `size` and cut the middle out of the longer.
+def _to_rgb(image):
+    if image.mode.startswith("I;16"):  # Pillow would clip at 255.
+        image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def resize_and_crop(image, height, width, interpolation="bilinear"):
+    """Scale a picture to cover a size and cut the middle out of the rest.
 
     Args:
         image: A `PIL.Image.Image`.
-        size: Integer, the side of the result in pixels.
+        height: Integer, pixels.
+        width: Integer, pixels.
         interpolation: `"bilinear"` or `"bicubic"`, both antialiased.
 
     Returns:
-        A `PIL.Image.Image` of `size` x `size` pixels.
+        A `PIL.Image.Image` of that size.
     """
-    return ImageOps.fit(image, (size, size), INTERPOLATIONS[interpolation])
+    return ImageOps.fit(image, (width, height), INTERPOLATIONS[interpolation])
 
 
 def find(path):
@@ -94,7 +106,9 @@ def find(path):
     if not path.is_dir():
         return [path]
     files = sorted(
-        file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in EXTENSIONS and file.is_file()
     )
     if not files:
         raise ValueError(f"{path}: a folder without images")

@@ -2,7 +2,6 @@
 
 import fnmatch
 
-from keras_attn import applications
 from keras_attn.weights import manifest
 
 
@@ -19,11 +18,15 @@ def list_models(pattern="*", pretrained=True):
     Returns:
         A sorted list of strings.
     """
-    if pretrained:
-        names = manifest.entries()
-    else:
-        names = [name for name in applications.__all__ if "ResNet" in name]
+    names = manifest.entries() if pretrained else _constructors()
     pattern = pattern.lower()
     return sorted(
         name for name in names if fnmatch.fnmatchcase(name.lower(), pattern)
     )
+
+
+def _constructors():
+    # Needs Keras; the list of weights does not.
+    from keras_attn import applications
+
+    return [name for name in applications.__all__ if "ResNet" in name]

@@ -2,6 +2,7 @@ import os
 
 # TensorFlow's start-up messages; set before anything imports it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import keras
 import pytest

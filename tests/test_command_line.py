@@ -1,7 +1,10 @@
 """`keras-attn`, as people type it."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from keras_attn import command_line
-from tests.subprocesses import run_python
 
 CAT = Path("examples/images/cat.jpg")
 runner = CliRunner()
@@ -89,17 +91,26 @@ def test_an_unknown_model_is_one_line_with_the_nearest():
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["where.txt", "nowhere/where.png"])
+@pytest.mark.parametrize(
+    "name", ["where.txt", "where.psd", "nowhere/where.png"]
+)
 def test_a_picture_that_cannot_be_written_fails_early(tmp_path, name):
     result = run("classify", CAT, "--explain", tmp_path / name, status=1)
     assert result.stdout == ""
     assert "--explain" in result.stderr
 
 
+def test_an_image_is_not_overwritten_by_its_explanation(tmp_path):
+    picture = tmp_path / "cat.jpg"
+    shutil.copy(CAT, picture)
+    run("classify", picture, "--explain", picture, status=1)
+    assert picture.read_bytes() == CAT.read_bytes()
+
+
 def test_list_and_info():
     listed = run("list", "cram*").stdout
     assert "2.8" in listed and "%" in listed
-    assert "%" not in run("list", "nothing*").stdout
+    assert "nothing*" in run("list", "nothing*", status=1).stderr
 
     weight_id = "cram_resnet18_small.tiny_imagenet_64"
     facts = json.loads(run("info", weight_id, "--json").stdout)
@@ -117,13 +128,31 @@ def test_help_names_every_command():
         assert command in text
 
 
-def test_the_module_runs_without_noise():
-    code = (
-        "import subprocess, sys\n"
-        "done = subprocess.run([sys.executable, '-m', 'keras_attn',"
-        " 'classify', sys.argv[1], '--json'], capture_output=True, text=True)\n"
-        "assert done.returncode == 0, done.stderr\n"
-        "assert done.stderr == '', done.stderr\n"
-        "assert done.stdout.startswith('[')"
+def run_command(*arguments):
+    """Run the command in a process of its own, as a shell does."""
+    environment = dict(os.environ)
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
-    run_python(code, CAT)
+
+
+def test_tensorflow_says_nothing():
+    done = run_command("-m", "keras_attn", "classify", CAT, "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["classify", "--help"]]
+)
+def test_help_and_list_do_not_wait_for_keras(arguments):
+    done = run_command("-X", "importtime", "-m", "keras_attn", *arguments)
+    assert done.returncode == 0, done.stderr
+    modules = {line.split("|")[-1].strip() for line in done.stderr.split("\n")}
+    assert "keras_attn.command_line" in modules
+    assert not {"keras", "tensorflow"} & modules

@@ -26,7 +26,14 @@ def test_the_camera_s_orientation_counts(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # Orientation: turn by 90 degrees.
     Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
-    assert images.read(tmp_path / "a.jpg").size == (4, 8)
+    for source in (tmp_path / "a.jpg", Image.open(tmp_path / "a.jpg")):
+        assert images.read(source).size == (4, 8)
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped():
+    deep = Image.fromarray(np.full((4, 4), 32768, "uint16"))
+    assert deep.mode == "I;16"
+    assert (np.asarray(images.read(deep)) == 128).all()
 
 
 def test_bad_files_are_told_apart(tmp_path):
@@ -66,7 +73,7 @@ def test_other_arrays_are_refused(array):
 def test_the_middle_of_the_longer_side_is_kept():
     picture = Image.new("RGB", (30, 10))
     picture.paste((255, 0, 0), (10, 0, 20, 10))
-    square = np.asarray(images.resize_and_crop(picture, 10))
+    square = np.asarray(images.resize_and_crop(picture, 10, 10))
     assert square.shape == (10, 10, 3)
     assert (square == (255, 0, 0)).all()
 
@@ -74,12 +81,13 @@ def test_the_middle_of_the_longer_side_is_kept():
 def test_a_picture_of_the_right_size_is_not_touched():
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), "uint8")
     np.testing.assert_array_equal(
-        images.resize_and_crop(Image.fromarray(noise), 8), noise
+        images.resize_and_crop(Image.fromarray(noise), 8, 8), noise
     )
 
 
 def test_folders_are_searched_and_sorted(tmp_path):
     (tmp_path / "inner").mkdir()
+    (tmp_path / "folder.jpg").mkdir()
     for name in ("b.png", "a.JPG", "inner/c.webp", "notes.txt"):
         (tmp_path / name).touch()
     found = [path.name for path in images.find(tmp_path)]

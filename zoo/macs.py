@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 # Operations with products that would otherwise pass as free.
@@ -36,6 +37,10 @@ def count(model, input_shape):
     for function in graph._functions.values():
         operations += function.graph.get_operations()
     return sum(_multiply_adds(operation) for operation in operations)
+
+
+def trainable_parameters(model):
+    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
 
 
 def _multiply_adds(operation):

@@ -25,23 +25,18 @@ from keras_attn.weights import golden
 from keras_attn.weights import load_weights
 from keras_attn.weights import manifest
 from zoo import data
+from zoo import evaluate
 from zoo import macs
 
 WEIGHTS = Path("zoo/weights")
 HISTORIES = Path("zoo/results/training")
 SCHEMA = Path(__file__).with_name("weights_manifest.schema.json")
-PAPERS = {
-    "cram": "https://arxiv.org/abs/2503.10875",
-    "expatt": "https://arxiv.org/abs/2006.07872",
-    "gsa": "https://arxiv.org/abs/2010.03019",
-    "aa": "https://arxiv.org/abs/1904.09925",
-    "resnet": "https://arxiv.org/abs/1512.03385",
-}
+RECIPES = Path("zoo/recipes")
 
 
 def register(run, weight_id, data_dir):
     """Enter the weight of a run into the manifest; return the entry."""
-    recipe = tomllib.loads((run / "recipe.toml").read_text())
+    recipe = _recipe(run, weight_id)
     data_set, size = recipe["data"]["name"], recipe["data"]["evaluation_size"]
     images, labels, class_names = data.load(data_set, data_dir, "val")
     model = build(recipe, size)
@@ -67,7 +62,7 @@ def register(run, weight_id, data_dir):
         "file": file.name,
         "bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "parameters": trainable_parameters(model),
+        "parameters": macs.trainable_parameters(model),
         "macs": macs.count(model, (size, size, 3)),
         "input": {
             "size": size,
@@ -77,11 +72,16 @@ def register(run, weight_id, data_dir):
             "pixel_range": [0, 255],
         },
         "class_names": data_set,
-        "metrics": {data_set: {"val": accuracies(model, images, labels)}},
+        "metrics": {
+            data_set: {"val": evaluate.accuracies(model, images, labels)}
+        },
         "training": {
-            "recipe": f"zoo/recipes/{weight_id}.toml",
+            "recipe": str(RECIPES / f"{weight_id}.toml"),
             "seed": recipe["training"]["seed"],
             "history": str(history),
+            "evaluation_command": (
+                f"python -m zoo.evaluate {weight_id} --data-dir DIR"
+            ),
             **json.loads((run / "run.json").read_text()),
         },
         "keras": {
@@ -89,7 +89,7 @@ def register(run, weight_id, data_dir):
             "tested_with": f">={keras.version()}",
         },
         "licence": "Apache-2.0",
-        "paper": PAPERS[weight_id.split("_")[0]],
+        "paper": recipe["paper"],
         "golden_output": {
             "top": golden.most_probable(np.asarray(probabilities)[0])
         },
@@ -99,35 +99,25 @@ def register(run, weight_id, data_dir):
     return entry
 
 
+def _recipe(run, weight_id):
+    """Return the published recipe, which must be the one that was run."""
+    recipe = tomllib.loads((RECIPES / f"{weight_id}.toml").read_text())
+    ran = tomllib.loads((run / "recipe.toml").read_text())
+    for table in ("data", "model", "training"):
+        if recipe[table] != ran[table]:
+            raise ValueError(
+                f"The table [{table}] of the recipe of {weight_id} is not the "
+                f"one that {run} was trained with"
+            )
+    return recipe
+
+
 def build(recipe, size):
     """Return the network of a recipe, with probabilities as its output."""
     constructor = getattr(applications, recipe["model"]["constructor"])
     return constructor(
         **recipe["model"]["arguments"], input_shape=(size, size, 3)
     )
-
-
-def trainable_parameters(model):
-    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-
-
-def accuracies(model, images, labels):
-    """Return `images`, `top1` and `top5` (from 0 to 1) of a split."""
-    model.compile(
-        loss="sparse_categorical_crossentropy",
-        metrics=[
-            keras.metrics.SparseCategoricalAccuracy(name="top1"),
-            keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"),
-        ],
-    )
-    measured = model.evaluate(
-        images, labels, batch_size=200, verbose=0, return_dict=True
-    )
-    return {
-        "images": len(images),
-        "top1": round(measured["top1"], 4),
-        "top5": round(measured["top5"], 4),
-    }
 
 
 def save_compactly(model, file):

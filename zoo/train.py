@@ -45,7 +45,7 @@ def compile_model(model, training, steps_per_epoch):
         weight_decay=training["weight_decay"],
     )
     optimizer.exclude_from_weight_decay(
-        var_names=["gamma", "beta", "bias", "saliency_kernel"]
+        var_names=["gamma", "beta", "bias", "saliency", "radius"]
     )
     model.compile(
         optimizer,
@@ -61,6 +61,12 @@ def compile_model(model, training, steps_per_epoch):
 
 def train(recipe, data_dir, out):
     """Train, or go on training, and return the Keras history."""
+    finished = out / "last.weights.h5"
+    if finished.exists():
+        raise FileExistsError(
+            f"The training is finished: {finished} exists. Choose another "
+            "--out to train again."
+        )
     training = recipe["training"]
     keras.utils.set_random_seed(training["seed"])
     keras.config.set_dtype_policy(recipe["model"]["dtype_policy"])
@@ -93,9 +99,14 @@ def train(recipe, data_dir, out):
         ],
         verbose=2,
     )
+    if len(history.epoch) == 0 or history.epoch[-1] + 1 < training["epochs"]:
+        raise ArithmeticError(
+            f"The loss was not a number: see {out / 'history.csv'}. No "
+            "weights were written."
+        )
     unfinished = out / "unfinished.weights.h5"
     model.save_weights(unfinished)
-    os.replace(unfinished, out / "last.weights.h5")
+    os.replace(unfinished, finished)
     return history
 
 
@@ -107,7 +118,9 @@ def _first_epoch(backup):
 
 
 def record_run(out, arguments):
-    """Write down the command and the commit that a run was made with."""
+    """Write down the command and the commit that a run was started with."""
+    if (out / "run.json").exists():
+        return
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True
     ).stdout.strip()

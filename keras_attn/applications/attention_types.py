@@ -52,7 +52,7 @@ def global_self_attention(x, filters, strides, stage, name):
 
 def explicit_attention(x, filters, strides, stage, name):
     """A tenth of the channels by ExpAtt, the others by the convolution."""
-    attended_filters = round(filters / 10)
+    attended_filters = max(1, round(filters / 10))
     attended = ExplicitAttention2D(
         attended_filters, strides=strides, name=f"{name}_attention"
     )(x)
@@ -67,23 +67,23 @@ def augmented_attention(x, filters, strides, stage, name):
     key_filters = num_heads * max(20, filters // 5 // num_heads)
     shrink = 2 if stage == 3 else 1
     attended = x
-    for pooling_strides in (strides, shrink):
+    for index, pooling_strides in enumerate((strides, shrink)):
         if pooling_strides > 1:
             attended = layers.AveragePooling2D(
-                3, pooling_strides, padding="same"
+                3, pooling_strides, padding="same", name=f"{name}_pool{index}"
             )(attended)
     attended = RelativeSelfAttention2D(
         attended_filters, key_filters, num_heads, name=f"{name}_attention"
     )(attended)
     if shrink > 1:
-        attended = layers.UpSampling2D(shrink, interpolation="bilinear")(
-            attended
-        )
-        attended = _crop_like(attended, x, strides)
+        attended = layers.UpSampling2D(
+            shrink, interpolation="bilinear", name=f"{name}_upsample"
+        )(attended)
+        attended = _crop_like(attended, x, strides, f"{name}_crop")
     return _concatenate_with_convolution(x, attended, filters, strides, name)
 
 
-def _crop_like(attended, x, strides):
+def _crop_like(attended, x, strides, name):
     """Cut the row and column that an odd size leaves after upsampling."""
     sizes = blocks.height_width_channels(x)[:2]
     upsampled = blocks.height_width_channels(attended)[:2]
@@ -92,7 +92,7 @@ def _crop_like(attended, x, strides):
     ]
     if not any(excess):
         return attended
-    return layers.Cropping2D([(0, cut) for cut in excess])(attended)
+    return layers.Cropping2D([(0, cut) for cut in excess], name=name)(attended)
 
 
 def _concatenate_with_convolution(x, attended, filters, strides, name):

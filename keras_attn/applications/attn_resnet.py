@@ -73,7 +73,8 @@ def AttnResNet(
         name: String, the name of the model.
 
     Returns:
-        A `keras.Model`.
+        A `keras.Model`. After loading weights, its attribute `load_report`
+        tells what became of each variable.
 
     Raises:
         ValueError: for an unknown attention type, pooling or stem, an input
@@ -101,7 +102,7 @@ def AttnResNet(
         inputs = keras.utils.get_source_inputs(input_tensor)
     model = keras.Model(inputs, x, name=name)
     if weights is not None:
-        load_weights(model, weights)
+        model.load_report = load_weights(model, weights)
     return model
 
 
@@ -222,7 +223,7 @@ def _head(x, include_top, pooling, classes, classifier_activation):
     if not include_top and pooling is None:
         return x
     if pooling == "max":
-        return layers.GlobalMaxPooling2D(name="max_pool")(x)
+        return layers.GlobalMaxPooling2D(name="max_pool", dtype="float32")(x)
     # Averages and probabilities in float32, whatever the policy.
     x = layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")(x)
     if not include_top:

@@ -1,12 +1,12 @@
 """How the named constructors are made from the builder."""
 
 import inspect
-import os
 
 import keras
 
 from keras_attn.applications.attention_types import ATTENTION_TYPES
 from keras_attn.applications.attn_resnet import AttnResNet
+from keras_attn.weights import is_path
 from keras_attn.weights import manifest
 
 DOCSTRING = """{summary}
@@ -37,8 +37,8 @@ DOCSTRING = """{summary}
         name: String, the name of the model.
 
     Returns:
-        A `keras.Model`. Its inputs are images with pixels from 0 to 255, its
-        outputs class probabilities `(batch, classes)`.
+        A `keras.Model`. Its inputs are images with pixels from 0 to 255; by
+        default its outputs are class probabilities `(batch, classes)`.
 
     Raises:
         ValueError: as `keras_attn.applications.AttnResNet` does, and if a
@@ -95,14 +95,14 @@ def any_attention(
             input_tensor=input_tensor,
             input_shape=input_shape or defaults.get("input_shape"),
             pooling=pooling,
-            classes=classes or defaults["classes"],
+            classes=defaults["classes"] if classes is None else classes,
             classifier_activation=classifier_activation,
             name=name or attended,
         )
 
     kind = "bottleneck" if bottleneck else "basic"
     blocks = ", ".join(map(str, blocks_per_stage))
-    construct.__name__ = construct.__qualname__ = name
+    _name(construct, name)
     construct.architecture = architecture
     construct.stem_strides = default_stem_strides
     construct.__doc__ = DOCSTRING.format(
@@ -131,7 +131,7 @@ def one_attention(name, base, attention, summary, reference):
         return base(attention=attention, **arguments)
 
     construct.__signature__ = signature
-    construct.__name__ = construct.__qualname__ = name
+    _name(construct, name)
     construct.__doc__ = DOCSTRING.format(
         summary=summary,
         attention="",
@@ -140,6 +140,11 @@ def one_attention(name, base, attention, summary, reference):
         reference=reference,
     )
     return construct
+
+
+def _name(construct, name):
+    construct.__name__ = construct.__qualname__ = name
+    construct.__module__ = "keras_attn.applications"
 
 
 def attended_architecture(architecture, attention):
@@ -155,11 +160,6 @@ def weight_id(architecture, weights):
     if weights is None or is_path(weights) or "." in weights:
         return weights
     return f"{architecture}.{weights}"
-
-
-def is_path(weights):
-    text = os.fspath(weights)
-    return text.endswith(".h5") or os.path.sep in text
 
 
 def published_arguments(weights, stem_strides):

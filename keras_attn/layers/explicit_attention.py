@@ -122,6 +122,7 @@ class ExplicitAttention2D(keras.layers.Layer):
                 f"Received: initial_radius={initial_radius}"
             )
         feature_maps.check_divisible("filters", filters, num_heads)
+        feature_maps.check_positive("strides", strides)
         self.filters = filters
         self.kernel = kernel
         self.initial_radius = initial_radius
@@ -151,13 +152,13 @@ class ExplicitAttention2D(keras.layers.Layer):
             shape=(self.num_heads,),
             initializer=keras.initializers.Constant(softplus_inverse),
             dtype="float32",
+            autocast=False,
         )
 
     @property
     def radius(self):
         """The radius of each head, in pixels: float32 `(num_heads,)`."""
-        weight = ops.cast(self.radius_weight, "float32")
-        return SMALLEST_RADIUS + ops.softplus(weight)
+        return SMALLEST_RADIUS + ops.softplus(self.radius_weight)
 
     def call(self, inputs):
         features = feature_maps.to_channels_last(inputs, self.data_format)

@@ -18,6 +18,14 @@ def standardize_data_format(data_format):
     return data_format
 
 
+def check_positive(argument, value):
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"`{argument}` must be a positive integer. "
+            f"Received: {argument}={value}"
+        )
+
+
 def check_divisible(argument, channels, num_heads):
     if channels <= 0 or num_heads <= 0 or channels % num_heads:
         raise ValueError(
@@ -116,8 +124,7 @@ def relative_positions(table, size):
         )
     positions = ops.arange(size)
     offsets = positions[None, :] - positions[:, None]
-    # Only the offsets that occur, so that a table for larger maps costs
-    # nothing and an offset out of range cannot be read.
+    # Only the offsets that occur: a table for larger maps costs nothing.
     return ops.take(table, offsets + middle, axis=0)
 
 

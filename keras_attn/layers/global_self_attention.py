@@ -79,6 +79,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         feature_maps.check_divisible("filters", filters, num_heads)
+        feature_maps.check_positive("strides", strides)
         if not (use_content or use_position):
             raise ValueError(
                 "At least one of `use_content` and `use_position` must be "
@@ -128,7 +129,13 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         self.column_norm.build((None, None, None, self.filters))
 
     def load_own_variables(self, store):
-        super().load_own_variables(feature_maps.fit_tables(self, store))
+        fitted = feature_maps.fit_tables(self, store)
+        for key in self.TABLES:
+            # A sum over all pixels of a column or row, not an average: over
+            # twice as many, half the weight keeps its size.
+            if key in fitted and fitted[key].shape != store[key].shape:
+                fitted[key] *= (len(store[key]) + 1) / (len(fitted[key]) + 1)
+        super().load_own_variables(fitted)
 
     def call(self, inputs, training=None):
         features = feature_maps.to_channels_last(inputs, self.data_format)

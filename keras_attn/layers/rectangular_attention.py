@@ -71,6 +71,7 @@ class RectangularAttention2D(keras.layers.Layer):
             `(batch, channels, height, width)` for `"channels_first"`. Batch,
             height and width may be unknown.
         return_attention: Boolean, whether to return the mask as well.
+        training: Boolean, whether the area penalty is added to the losses.
 
     Returns:
         A tensor like `inputs`. With `return_attention=True` a pair of it and
@@ -120,11 +121,13 @@ class RectangularAttention2D(keras.layers.Layer):
             name="saliency_kernel",
             shape=(channels, 1),
             initializer=self.saliency_initializer,
+            dtype="float32",
+            autocast=False,
         )
 
-    def call(self, inputs, return_attention=False):
+    def call(self, inputs, return_attention=False, training=None):
         mask = self.attention_map(inputs)
-        if self.area_penalty:
+        if self.area_penalty and training:
             self.add_loss(self.area_penalty * ops.mean(mask))
         channel_axis = 1 if self.data_format == "channels_first" else -1
         gate = ops.expand_dims(ops.cast(mask, inputs.dtype), channel_axis)
@@ -174,24 +177,23 @@ class RectangularAttention2D(keras.layers.Layer):
         """Return centre x and y, half-extents, cosine and sine of twice the
         angle (scaled towards zero near a square), each `(batch, 1)`."""
         _, height, width, _ = ops.shape(features)
-        logits = ops.matmul(
-            features, ops.cast(self.saliency_kernel, features.dtype)
-        )
-        logits = ops.reshape(logits, (-1, height * width))
-        saliency = _saliency(ops.cast(logits, "float32"))
+        # In float32: a sum over channels may overflow float16.
+        logits = ops.matmul(ops.cast(features, "float32"), self.saliency_kernel)
+        saliency = _saliency(ops.reshape(logits, (-1, height * width)))
+
+        def average(values):
+            return ops.sum(saliency * values, axis=-1, keepdims=True)
 
         x, y = _pixel_coordinates(height, width)
-        monomials = ops.stack([x, y, x * x, y * y, x * y], axis=-1)
-        mean_x, mean_y, mean_xx, mean_yy, mean_xy = ops.split(
-            ops.matmul(saliency, monomials), 5, axis=-1
-        )
+        center_x, center_y = average(x), average(y)
+        x, y = x - center_x, y - center_y
         # A pixel is a small square with a variance of its own, so that a
         # uniform saliency has the variance of the whole map and the rectangle
         # never gets smaller than a pixel.
         pixel = 1 / (3 * ops.square(_longer_side(height, width)))
-        variance_x = mean_xx - mean_x * mean_x + pixel
-        variance_y = mean_yy - mean_y * mean_y + pixel
-        covariance = mean_xy - mean_x * mean_y
+        variance_x = average(x * x) + pixel
+        variance_y = average(y * y) + pixel
+        covariance = average(x * y)
 
         total = variance_x + variance_y
         difference = variance_x - variance_y
@@ -202,8 +204,8 @@ class RectangularAttention2D(keras.layers.Layer):
         long = self.margin * ops.sqrt(1.5 * (total + rounded - ROUNDING))
         short = self.margin * ops.sqrt(1.5 * (total - rounded + ROUNDING))
         return (
-            mean_x,
-            mean_y,
+            center_x,
+            center_y,
             long,
             short,
             difference / rounded,
@@ -213,7 +215,9 @@ class RectangularAttention2D(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def compute_output_spec(self, inputs, return_attention=False):
+    def compute_output_spec(
+        self, inputs, return_attention=False, training=None
+    ):
         outputs = keras.KerasTensor(inputs.shape, self.compute_dtype)
         if not return_attention:
             return outputs

@@ -74,26 +74,39 @@ def load_weights(model, weights):
         layout = Path(folder) / "layout.weights.h5"
         model.save_weights(layout)
         try:
-            stored = h5py.File(path, "r")
-        except OSError as error:
+            with h5py.File(path) as stored, h5py.File(layout, "r+") as wanted:
+                report = _fill(wanted, stored, model, path)
+        except (OSError, KeyError) as error:
             raise ValueError(
                 f"{path} is not a readable weights file (HDF5): {error}"
             ) from error
-        with stored, h5py.File(layout, "r+") as wanted:
-            report = _fill(wanted, stored, model, path)
         model.load_weights(layout)
     if report.adapted or report.reinitialized:
         logger.warning("%s", report)
     return report
 
 
-def _path(weights):
+def is_path(weights):
+    """Whether `weights` names a file, and not a published weight."""
     text = os.fspath(weights)
-    if not text.endswith(".h5"):
-        return files.locate(manifest.entry(text))
-    if not Path(text).is_file():
-        raise FileNotFoundError(f"There is no weights file {text}")
-    return Path(text)
+    return (
+        not isinstance(weights, str)
+        or text.endswith(".h5")
+        or os.path.sep in text
+    )
+
+
+def _path(weights):
+    if not is_path(weights):
+        return files.locate(manifest.entry(weights))
+    path = Path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no weights file {path}")
+    if not path.name.endswith(".weights.h5"):
+        raise ValueError(
+            f"The name of a weights file ends in .weights.h5. Received: {path}"
+        )
+    return path
 
 
 def _fill(wanted, stored, model, path):
@@ -133,7 +146,7 @@ def _fill(wanted, stored, model, path):
     for name in (*loaded, *adapted):
         dataset = targets[name].name
         del wanted[dataset]
-        wanted[dataset] = sources[name][()]
+        wanted.copy(sources[name], dataset)
     return LoadReport(
         Path(path),
         tuple(loaded),

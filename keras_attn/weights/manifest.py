@@ -31,7 +31,8 @@ class Entry:
         class_names: The names of the classes, in the order of the outputs.
         metrics: `{data set: {split: {"images", "top1", "top5"}}}`, the
             accuracies from 0 to 1.
-        training: `recipe`, `command`, `seed`, `commit`, `history`.
+        training: `recipe`, `command`, `evaluation_command`, `seed`, `commit`,
+            `history`.
         keras: `made_with` and `tested_with`, versions.
         licence: SPDX identifier.
         paper: Address of the paper.

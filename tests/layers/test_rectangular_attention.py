@@ -389,11 +389,27 @@ def test_area_penalty_is_a_loss_of_the_mean_mask(area_penalty):
     layer = RectangularAttention2D(margin=0.7, area_penalty=area_penalty)
     inputs = make_inputs()
     built(layer, inputs.shape)
-    _, mask = layer(inputs, return_attention=True)
+    _, mask = layer(inputs, return_attention=True, training=True)
     expected = [0.3 * np.mean(to_numpy(mask))] if area_penalty else []
     np.testing.assert_allclose(
         [to_numpy(loss) for loss in layer.losses], expected, rtol=1e-5
     )
+
+
+def test_area_penalty_is_no_loss_in_evaluation():
+    layer = RectangularAttention2D(area_penalty=0.3)
+    layer(make_inputs(), training=False)
+    assert layer.losses == []
+
+
+def test_a_sum_of_channels_beyond_float16_stays_finite():
+    layer = RectangularAttention2D(
+        saliency_initializer="ones", dtype="mixed_float16"
+    )
+    inputs = 3e4 * np.abs(make_inputs(channels=16))
+    outputs, mask = layer(inputs.astype("float16"), return_attention=True)
+    assert np.all(np.isfinite(to_numpy(outputs)))
+    assert np.all(np.isfinite(to_numpy(mask)))
 
 
 def test_area_penalty_shrinks_the_mask_in_training():

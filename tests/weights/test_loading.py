@@ -9,9 +9,9 @@ import pytest
 
 from keras_attn.applications import AttnResNet
 from keras_attn.weights import load_weights
-from tests.applications.test_attn_resnet import randomize
-from tests.applications.test_attn_resnet import small_network
-from tests.applications.test_attn_resnet import some_images
+from tests.applications.common import randomize
+from tests.applications.common import small_network
+from tests.applications.common import some_images
 
 
 @pytest.fixture
@@ -70,8 +70,11 @@ def test_another_size_interpolates_the_tables_and_says_so(
     name = "conv3_block1_2_attention"
     small = np.array(model.get_layer(name).column_table)
     large = np.array(larger.get_layer(name).column_table)
+    scale = 0.5 if attention == "gsa" else 1
     np.testing.assert_allclose(
-        large[[0, len(large) // 2, -1]], small[[0, len(small) // 2, -1]]
+        large[[0, len(large) // 2, -1]],
+        scale * small[[0, len(small) // 2, -1]],
+        rtol=1e-6,
     )
     kernel = "query_key_value_kernel"
     for ours, theirs in zip(larger.weights, model.weights):
@@ -130,6 +133,32 @@ def test_a_truncated_file_is_refused(gsa_file, keep):
 def test_a_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match="nowhere.weights.h5"):
         load_weights(small_network(None), "nowhere.weights.h5")
+    with pytest.raises(FileNotFoundError, match="a/b.keras"):
+        load_weights(small_network(None), "a/b.keras")
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="ends in .weights.h5"):
+        load_weights(small_network(None), path)
+    other = tmp_path / "other.weights.h5"
+    with h5py.File(other, "w") as file:
+        file["layers/something/else"] = 1
+    with pytest.raises(ValueError, match="not a readable weights file"):
+        load_weights(small_network(None), other)
+
+
+def test_files_of_bfloat16_networks_load(tmp_path):
+    keras.config.set_dtype_policy("bfloat16")
+    model = small_network("se")
+    model.save_weights(tmp_path / "half.weights.h5")
+    keras.config.set_dtype_policy("float32")
+    other = small_network("se", weights=tmp_path / "half.weights.h5")
+    np.testing.assert_allclose(
+        other.get_layer("conv1_conv").kernel,
+        np.asarray(model.get_layer("conv1_conv").kernel, "float32"),
+    )
 
 
 def test_the_order_of_layers_does_not_matter(tmp_path):

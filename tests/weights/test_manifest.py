@@ -17,7 +17,6 @@ from keras_attn.weights import manifest
 from tests.subprocesses import run_python
 from zoo import macs
 from zoo.register import SCHEMA
-from zoo.register import trainable_parameters
 
 IDS = keras_attn.list_models()
 
@@ -65,7 +64,7 @@ def test_a_weight_is_what_the_manifest_says(weight_id):
     classifier = keras_attn.load(weight_id, verify=True)
     entry, model = classifier.metadata, classifier.model
     size = entry.input["size"]
-    assert trainable_parameters(model) == entry.parameters
+    assert macs.trainable_parameters(model) == entry.parameters
     assert macs.count(model, (size, size, 3)) == entry.macs
     assert model.output_shape == (None, len(entry.class_names))
 
@@ -106,10 +105,11 @@ def test_the_stem_of_a_published_weight_is_not_changed():
         )
 
 
-def test_verification_notices_a_changed_weight():
+@pytest.mark.parametrize("factor", [1.5, np.nan])
+def test_verification_notices_a_changed_weight(factor):
     classifier = keras_attn.load(IDS[0])
     kernel = classifier.model.get_layer("predictions").kernel
-    kernel.assign(1.5 * kernel)
+    kernel.assign(factor * kernel)
     with pytest.raises(ValueError, match="golden output"):
         golden.check(classifier.model, classifier.metadata)
 
@@ -165,8 +165,13 @@ def test_golden_images_never_change():
 
 
 def test_other_classes_and_sizes_load():
-    classifier = keras_attn.load(IDS[0], classes=3, input_shape=(48, 48, 3))
+    classifier = keras_attn.load(IDS[0], classes=3, input_shape=(40, 56, 3))
     assert classifier.model.output_shape == (None, 3)
+    pictures = np.zeros((2, 50, 50, 3), "uint8")
+    assert classifier.predict(pictures).shape == (2, 3)
+    assert classifier.predict(pictures[0]).shape == (1, 3)
+    with pytest.raises(ValueError, match="at least one"):
+        classifier.predict([])
     assert classifier.load_report.reinitialized
     assert classifier.class_names is None
     with pytest.raises(ValueError, match="no names"):

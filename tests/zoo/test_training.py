@@ -21,6 +21,7 @@ from zoo import train
 
 CLASSES = 3
 RECIPE = """
+paper = "https://example.org"
 summary = "A test."
 [data]
 name = "tiny_imagenet"
@@ -148,8 +149,17 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert {"top1", "top5", "val_top1"} <= set(rows[0])
     keras.config.set_dtype_policy("float32")
+    with pytest.raises(FileExistsError, match="finished"):
+        train.train(recipe, data_dir, run)
 
     weight_id = "cram_resnet18_small.test_16"
+    recipes = tmp_path / "zoo" / "recipes"
+    recipes.mkdir(parents=True)
+    published = recipes / f"{weight_id}.toml"
+    published.write_text(RECIPE.replace("epochs = 2", "epochs = 3"))
+    with pytest.raises(ValueError, match=r"\[training\]"):
+        register.register(run, weight_id, data_dir)
+    published.write_text(RECIPE)
     entry = register.register(run, weight_id, data_dir)
 
     document = json.loads((tmp_path / manifest.FILE_NAME).read_text())
