@@ -29,8 +29,10 @@ def dense_map(kernel, radius, height, width, strides):
     rows = []
     for i in range(0, height, strides):
         for j in range(0, width, strides):
+            query_y = min(i + center, height - 1)
+            query_x = min(j + center, width - 1)
             row = [
-                KERNELS[kernel](j + center - x, i + center - y, radius)
+                KERNELS[kernel](query_x - x, query_y - y, radius)
                 for y in range(height)
                 for x in range(width)
             ]
