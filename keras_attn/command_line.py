@@ -1,6 +1,5 @@
 """The command `keras-attn`."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -86,7 +85,7 @@ def classify(
             if good:
                 decoded = _decode(classifier, prepared, top)
                 answers += zip(good, decoded)
-                shown += zip(prepared, decoded)
+                shown += zip(good, prepared, decoded)
                 shown = shown[:MOST_EXPLAINED]
             progress.advance(task, len(batch))
     if as_json:
@@ -119,8 +118,9 @@ def _check_picture_path(explain, images):
 
 
 def _load(weight_id):
-    with _muted_start_up():
-        import keras_attn
+    _start_keras_quietly()
+    import keras_attn
+
     return _or_fail(keras_attn.load, weight_id)
 
 
@@ -131,8 +131,7 @@ def _or_fail(function, *arguments):
         fail(error)
 
 
-@contextlib.contextmanager
-def _muted_start_up():
+def _start_keras_quietly():
     """Hide what TensorFlow says of its build and of missing GPUs: it writes
     to the file descriptor, past Python, and no setting stops all of it."""
     sys.stderr.flush()
@@ -140,7 +139,6 @@ def _muted_start_up():
     try:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        yield
         import keras
 
         keras.ops.zeros(1)
@@ -212,13 +210,20 @@ def _explain(classifier, shown, path):
     import numpy as np
 
     from keras_attn import explanation
+    from keras_attn.images import read
+    from keras_attn.images import resize_and_crop
 
-    captions = [
-        f"{decoded[0][1]} ({decoded[0][2]:.0%})" for _, decoded in shown
-    ]
-    images = np.stack([image for image, _ in shown])
+    tile = (explanation.TILE, explanation.TILE)
     try:
-        picture = explanation.draw(classifier.model, images, captions)
+        picture = explanation.draw(
+            classifier.model,
+            images=np.stack([image for _, image, _ in shown]),
+            pictures=[resize_and_crop(read(file), *tile) for file, *_ in shown],
+            captions=[
+                f"{decoded[0][1]} ({decoded[0][2]:.0%})"
+                for *_, decoded in shown
+            ],
+        )
         _save(picture, path)
     except (ValueError, OSError) as error:
         fail(error)

@@ -50,12 +50,14 @@ def attend(model, images):
     return maps, rectangles
 
 
-def draw(model, images, captions):
+def draw(model, images, pictures, captions):
     """Draw pictures with what the network does not look at darkened.
 
     Args:
         model: As for `attend`.
-        images: uint8 array `(pictures, height, width, 3)`.
+        images: uint8 array `(pictures, height, width, 3)`, what the network
+            sees.
+        pictures: The same as `PIL.Image.Image`, in any resolution.
         captions: A string for each picture.
 
     Returns:
@@ -65,8 +67,8 @@ def draw(model, images, captions):
     columns = min(4, math.ceil(math.sqrt(len(images))))
     rows = math.ceil(len(images) / columns)
     grid = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION)), "white")
-    for index, (image, attention) in enumerate(zip(images, maps)):
-        tile = _darken(image, attention)
+    for index, (picture, attention) in enumerate(zip(pictures, maps)):
+        tile = _darken(picture, attention)
         if rectangles is not None:
             _outline(tile, rectangles[index])
         left = index % columns * TILE
@@ -78,10 +80,8 @@ def draw(model, images, captions):
     return grid
 
 
-def _darken(image, attention):
-    picture = Image.fromarray(image).resize(
-        (TILE, TILE), Image.Resampling.BICUBIC
-    )
+def _darken(picture, attention):
+    picture = picture.resize((TILE, TILE), Image.Resampling.BICUBIC)
     # A mask is used as it is, a distribution by its largest value.
     attention = attention / max(attention.max(), 1e-12)
     attention = Image.fromarray(attention.astype("float32")).resize(
