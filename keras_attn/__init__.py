@@ -25,10 +25,9 @@ def __getattr__(name):
 
 def _is_command():
     program = os.path.basename(sys.argv[0] if sys.argv else "")
-    return program.startswith("keras-attn") or sys.orig_argv[1:3] == [
-        "-m",
-        "keras_attn",
-    ]
+    if program == "-m":  # What `python -m` leaves there while it imports.
+        return sys.orig_argv[sys.orig_argv.index("-m") + 1] == "keras_attn"
+    return program.startswith("keras-attn")
 
 
 # Importing the layers registers them with Keras, for `keras.saving`. The

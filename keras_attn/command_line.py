@@ -76,7 +76,9 @@ def classify(
     _check_picture_path(explain, paths)
     classifier = _load(model)
     answers, shown = [], []
-    with Progress(console=errors, transient=True) as progress:
+    with Progress(
+        console=errors, transient=True, disable=not errors.is_terminal
+    ) as progress:
         task = progress.add_task("Classifying", total=len(paths))
         for start in range(0, len(paths), BATCH_SIZE):
             batch = paths[start : start + BATCH_SIZE]

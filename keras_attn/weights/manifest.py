@@ -111,9 +111,10 @@ def entry(weight_id):
     known = entries()
     if weight_id in known:
         return known[weight_id]
-    near = difflib.get_close_matches(weight_id, known, n=3, cutoff=0.3)
+    near = [name for name in known if weight_id.lower() in name]
+    near = near or difflib.get_close_matches(weight_id, known, cutoff=0.3)
     raise ValueError(
         f"There is no published weight {weight_id!r}. "
-        + (f"Nearest: {', '.join(near)}. " if near else "")
+        + (f"Nearest: {', '.join(near[:3])}. " if near else "")
         + "`keras_attn.list_models()` and `keras-attn list` show all."
     )
