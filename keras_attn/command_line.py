@@ -5,6 +5,8 @@ import json
 import os
 import sys
 import tempfile
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -80,9 +82,8 @@ def classify(
         console=errors, transient=True, disable=not errors.is_terminal
     ) as progress:
         task = progress.add_task("Classifying", total=len(paths))
-        for start in range(0, len(paths), BATCH_SIZE):
-            batch = paths[start : start + BATCH_SIZE]
-            good, prepared, bad = _prepare(classifier, batch)
+        for batch in _decoded_batches(classifier, paths):
+            good, prepared, bad = _readable(batch)
             failed += bad
             if good:
                 decoded = _decode(classifier, prepared, top)
@@ -163,12 +164,35 @@ def _find(arguments):
     return paths, failed
 
 
-def _prepare(classifier, paths):
+def _decoded_batches(classifier, paths):
+    """Yield lists of paths and futures of their images.
+
+    Threads decode the next batch while the network sees this one.
+    """
+    from PIL import Image
+
+    # Too large an image gets its own line, which Pillow need not announce.
+    with warnings.catch_warnings(), ThreadPoolExecutor() as threads:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        ahead = []
+        for start in range(0, len(paths), BATCH_SIZE):
+            ahead.append(
+                [
+                    (path, threads.submit(classifier.prepare, path))
+                    for path in paths[start : start + BATCH_SIZE]
+                ]
+            )
+            if len(ahead) > 1:
+                yield ahead.pop(0)
+        yield from ahead
+
+
+def _readable(batch):
     """Return the readable paths, their images, and whether any failed."""
     good, prepared, failed = [], [], False
-    for path in paths:
+    for path, image in batch:
         try:
-            prepared.append(classifier.prepare(path))
+            prepared.append(image.result())
             good.append(path)
         except (ValueError, FileNotFoundError) as error:
             complain(error)

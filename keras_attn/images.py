@@ -1,7 +1,6 @@
 """Pictures of any kind as the squares that a network takes."""
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +49,13 @@ def read(source):
 def _decode(source, name):
     """Decode a file or an image that Pillow has not decoded yet."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if isinstance(source, Image.Image):
-                return _to_rgb(source)
-            with Image.open(source) as image:
-                return _to_rgb(image)
+        if isinstance(source, Image.Image):
+            return _to_rgb(source)
+        with Image.open(source) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            return _to_rgb(image)
+    # A warning, where the user has made errors of them.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(
             f"{name}: too large, expected at most {Image.MAX_IMAGE_PIXELS:,} "

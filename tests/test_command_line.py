@@ -59,14 +59,16 @@ def test_explain_draws_a_picture(tmp_path):
     assert list(tmp_path.iterdir()) == [picture]
 
 
-def test_folders_are_classified_whole(tmp_path):
-    for index in range(command_line.BATCH_SIZE + 2):
-        shutil.copy(CAT, tmp_path / f"{index:03}.jpg")
+def test_folders_are_classified_whole_and_in_order(tmp_path):
+    count = 2 * command_line.BATCH_SIZE + 2  # Three batches.
+    for index in range(count):
+        shutil.copy((CAT, COFFEE)[index % 2], tmp_path / f"{index:03}.jpg")
     answers = json.loads(run("classify", tmp_path, "--json").stdout)
-    assert len(answers) == command_line.BATCH_SIZE + 2
-    assert answers[0]["predictions"][0]["probability"] == pytest.approx(
-        answers[-1]["predictions"][0]["probability"], abs=1e-4
-    )
+    names = [Path(answer["image"]).name for answer in answers]
+    assert names == [f"{index:03}.jpg" for index in range(count)]
+    found = [answer["predictions"][0]["name"] for answer in answers]
+    assert set(found[1::2]) == {"espresso"}
+    assert "espresso" not in found[::2]
 
 
 def test_bad_images_get_a_line_each_and_the_others_an_answer(tmp_path):

@@ -1,5 +1,7 @@
 """Pictures in, squares out; bad files are told apart."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,7 +55,9 @@ def test_bad_files_are_told_apart(tmp_path):
         images.read(tmp_path / "nowhere.jpg")
 
 
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("warnings_are", ["error", "ignore"])
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, warnings_are):
+    warnings.simplefilter(warnings_are)
     Image.new("1", (300, 300)).save(tmp_path / "bomb.png")
     for limit in (60_000, 10_000):  # Pillow warns, or raises itself.
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)

@@ -139,13 +139,20 @@ class GlobalSelfAttention2D(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         features = feature_maps.to_channels_last(inputs, self.data_format)
+        _, height, width, _ = ops.shape(features)
         query, key, value = self._query_key_value(features)
         outputs = []
         if self.use_content:
             outputs.append(self._attend_to_content(query, key, value))
         if self.use_position:
-            outputs.append(self._attend_to_position(query, value, training))
+            outputs.append(
+                self._attend_to_position(query, value, height, width, training)
+            )
         outputs = sum(outputs[1:], outputs[0])
+        outputs = ops.reshape(
+            ops.transpose(outputs, (0, 2, 1, 3)),
+            (-1, height, width, self.filters),
+        )
         if self.strides > 1:
             outputs = ops.average_pool(
                 outputs,
@@ -157,67 +164,42 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         return feature_maps.from_channels_last(outputs, self.data_format)
 
     def _query_key_value(self, features):
+        """Return three tensors `(batch, heads, pixels, key_dim)`."""
+        _, height, width, channels = ops.shape(features)
         kernel = ops.cast(self.kernel, features.dtype)
-        return ops.split(ops.matmul(features, kernel), 3, axis=-1)
+        projected = ops.matmul(ops.reshape(features, (-1, channels)), kernel)
+        projected = ops.reshape(
+            projected, (-1, height * width, 3, self.num_heads, self.key_dim)
+        )
+        # One transposition for the three, which are then views, not copies.
+        return ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)
 
     def _attend_to_content(self, query, key, value):
-        _, height, width, _ = ops.shape(query)
-        # (batch, heads, key_dim, pixels): the softmax over pixels is last.
-        key = ops.transpose(self._split_heads(key), (0, 2, 3, 1))
-        key = self._softmax(key)
-        value = ops.transpose(self._split_heads(value), (0, 2, 1, 3))
-        query = ops.transpose(self._split_heads(query), (0, 2, 1, 3))
-        context = ops.matmul(key, value)
-        outputs = ops.transpose(ops.matmul(query, context), (0, 2, 1, 3))
-        return ops.reshape(outputs, (-1, height, width, self.filters))
+        weights = _softmax(ops.transpose(key, (0, 1, 3, 2)))
+        return ops.matmul(query, ops.matmul(weights, value))
 
-    def _split_heads(self, inputs):
-        _, height, width, _ = ops.shape(inputs)
-        return ops.reshape(
-            inputs, (-1, height * width, self.num_heads, self.key_dim)
+    def _attend_to_position(self, query, value, height, width, training):
+        heads, key_dim = self.num_heads, self.key_dim
+        query = ops.reshape(query, (-1, height, width, key_dim))
+        value = ops.reshape(value, (-1, height, width, key_dim))
+        columns = _attend_along_axis(
+            ops.transpose(query, (1, 0, 2, 3)),
+            ops.transpose(value, (0, 2, 1, 3)),
+            self.column_table,
         )
-
-    def _softmax(self, logits):
-        weights = ops.softmax(ops.cast(logits, "float32"), axis=-1)
-        return ops.cast(weights, logits.dtype)
-
-    def _attend_to_position(self, query, value, training):
-        columns = self._attend_along_height(query, value, self.column_table)
+        columns = ops.reshape(columns, (-1, heads, width, height, key_dim))
+        columns = ops.reshape(
+            ops.transpose(columns, (0, 3, 2, 1, 4)),
+            (-1, height, width, self.filters),
+        )
         columns = self.column_norm(columns, training=training)
-        # A row is a column of the transposed map.
-        rows = self._attend_along_height(
-            ops.transpose(query, (0, 2, 1, 3)),
-            ops.transpose(columns, (0, 2, 1, 3)),
+        columns = ops.reshape(columns, (-1, height, width, heads, key_dim))
+        rows = _attend_along_axis(
+            ops.transpose(query, (2, 0, 1, 3)),
+            ops.transpose(columns, (0, 3, 1, 2, 4)),
             self.row_table,
         )
-        return ops.transpose(rows, (0, 2, 1, 3))
-
-    def _attend_along_height(self, query, value, table):
-        """Sum `value` along the height, weighted by `query . table`."""
-        _, height, width, _ = ops.shape(query)
-        positions = feature_maps.relative_positions(table, height)
-        positions = ops.cast(positions, query.dtype)
-        # Weights of each query row to all rows, one product for the batch.
-        query = ops.reshape(
-            ops.transpose(query, (1, 0, 2, 3)),
-            (height, -1, self.key_dim),
-        )
-        weights = ops.matmul(query, ops.transpose(positions, (0, 2, 1)))
-        weights = ops.transpose(weights, (1, 0, 2))
-        value = ops.reshape(
-            ops.transpose(value, (0, 2, 1, 3)),
-            (-1, width, height, self.num_heads, self.key_dim),
-        )
-        value = ops.reshape(
-            ops.transpose(value, (0, 1, 3, 2, 4)),
-            (-1, height, self.key_dim),
-        )
-        outputs = ops.reshape(
-            ops.matmul(weights, value),
-            (-1, width, self.num_heads, height, self.key_dim),
-        )
-        outputs = ops.transpose(outputs, (0, 3, 1, 2, 4))
-        return ops.reshape(outputs, (-1, height, width, self.filters))
+        return ops.reshape(rows, (-1, heads, height * width, key_dim))
 
     def attention_map(self, inputs):
         """Return where the content part looks.
@@ -240,9 +222,8 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         features = feature_maps.to_channels_last(inputs, self.data_format)
         _, height, width, _ = ops.shape(features)
         _, key, _ = self._query_key_value(features)
-        key = ops.reshape(key, (-1, height * width, self.filters))
-        weights = ops.softmax(ops.cast(key, "float32"), axis=1)
-        return ops.reshape(ops.mean(weights, axis=-1), (-1, height, width))
+        weights = ops.softmax(ops.cast(key, "float32"), axis=2)
+        return ops.reshape(ops.mean(weights, axis=(1, 3)), (-1, height, width))
 
     def compute_output_shape(self, input_shape):
         return feature_maps.strided_shape(
@@ -260,3 +241,31 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             "use_position": self.use_position,
             "data_format": self.data_format,
         }
+
+
+def _softmax(logits):
+    weights = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+    return ops.cast(weights, logits.dtype)
+
+
+def _attend_along_axis(query, value, table):
+    """Sum values along an axis, weighted by `query . table[offset]`.
+
+    Args:
+        query: Tensor `(positions, ..., key_dim)`: the axis is the first.
+        value: Tensor `(..., positions, key_dim)`: the axis is the last but
+            one.
+        table: Variable `(offsets, key_dim)`.
+
+    Returns:
+        Tensor `(batch, positions, key_dim)`, all other axes of `value` being
+        the batch.
+    """
+    size, key_dim = ops.shape(query)[0], ops.shape(query)[-1]
+    positions = feature_maps.relative_positions(table, size)
+    positions = ops.transpose(ops.cast(positions, query.dtype), (0, 2, 1))
+    # One matrix product a position, shared by the whole batch: far fewer and
+    # larger ones than a product for each image, head and line of pixels.
+    weights = ops.matmul(ops.reshape(query, (size, -1, key_dim)), positions)
+    weights = ops.transpose(weights, (1, 0, 2))
+    return ops.matmul(weights, ops.reshape(value, (-1, size, key_dim)))
