@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 # Operations with products that would otherwise pass as free.
-NOT_COUNTED = ("Conv2DBackpropInput", "DepthwiseConv2dNative", "Einsum")
+NOT_COUNTED = ("Conv2DBackpropInput", "DepthwiseConv2dNative")
 
 
 def count(model, input_shape):
@@ -52,12 +52,25 @@ def _multiply_adds(operation):
         transposed = _attribute(operation, "transpose_a", "adj_x")
         inner = operation.inputs[0].shape[-2 if transposed else -1]
         return math.prod(operation.outputs[0].shape) * inner
+    if operation.type == "Einsum":
+        return _einsum_multiply_adds(operation)
     if operation.type in NOT_COUNTED:
         raise ValueError(
             f"Counting the multiply-adds of {operation.type} is not known. "
             f"Received: {operation.name}"
         )
     return 0
+
+
+def _einsum_multiply_adds(operation):
+    """Every combination of indices is one product."""
+    equation = operation.get_attr("equation").decode()
+    sizes = {}
+    for labels, operand in zip(
+        equation.split("->")[0].split(","), operation.inputs
+    ):
+        sizes.update(zip(labels, operand.shape, strict=True))
+    return math.prod(sizes.values())
 
 
 def _attribute(operation, *names):

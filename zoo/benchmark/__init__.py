@@ -1,0 +1,1 @@
+"""How fast the layers, the networks and the command are, in ratios."""

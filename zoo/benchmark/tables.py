@@ -1,0 +1,65 @@
+"""Result files: CSV after comment lines with the machine and versions."""
+
+import csv
+import importlib.metadata
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+RESULTS = Path(__file__).parent.parent / "results"
+PACKAGES = ("tensorflow", "keras", "jax", "torch", "gsa-pytorch", "numpy")
+
+
+def write(path, rows, **facts):
+    """Write dictionaries with the same keys to `path`, all or nothing."""
+    path = Path(path)
+    facts = {**machine(), **facts}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        with open(unfinished, "w", newline="") as file:
+            for key, value in facts.items():
+                file.write(f"# {key}: {value}\n")
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(unfinished, path)
+
+
+def read(path):
+    """Return the rows, numbers as floats, and the facts of a result file."""
+    lines = Path(path).read_text().splitlines()
+    comments = [line[2:] for line in lines if line.startswith("# ")]
+    facts = dict(comment.split(": ", 1) for comment in comments)
+    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
+    return [{k: _number(v) for k, v in row.items()} for row in rows], facts
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def machine():
+    """Return what a result depends on, without the name of the machine."""
+    facts = {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+    }
+    for package in PACKAGES:
+        try:
+            facts[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            facts[package] = "not installed"
+    return facts
+
+
+def _processor():
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    lines = [x for x in cpuinfo.splitlines() if x.startswith("model name")]
+    avx512 = "with" if "avx512_bf16" in cpuinfo else "without"
+    return f"{lines[0].split(':')[1].strip()}, {avx512} avx512_bf16"
