@@ -37,11 +37,24 @@ def augmented(width):
     return layers.RelativeSelfAttention2D(filters, key_filters, HEADS)
 
 
+def bottleneck(width):
+    """The work of a residual block, in an order that keeps the width."""
+    block = []
+    for filters, size in ((width, 3), (4 * width, 1), (width, 1)):
+        block += [
+            keras.layers.Conv2D(filters, size, padding="same", use_bias=False),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+        ]
+    return keras.Sequential(block)
+
+
 BASELINE = "convolution_3x3"
 SUBJECTS = {
     BASELINE: lambda width: keras.layers.Conv2D(
         width, 3, padding="same", use_bias=False
     ),
+    "bottleneck": bottleneck,
     "gsa": layers.GlobalSelfAttention2D,
     "gsa_content": lambda width: layers.GlobalSelfAttention2D(
         width, use_position=False
