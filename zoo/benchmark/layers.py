@@ -1,5 +1,6 @@
 """Layers against their peers, over sizes of map, widths and batches."""
 
+import importlib.util
 import itertools
 
 from rich.progress import Progress
@@ -36,7 +37,10 @@ def run(path, quick):
         engine = engines["tensorflow"]
         for dtype in ("float32", "bfloat16"):
             rates[dtype] = engine.ask("matrix_product_rate", dtype, seconds)
-        engines = {**engines, "torch": Engine("torch")}
+        if importlib.util.find_spec("gsa_pytorch"):
+            engines["torch"] = Engine("torch")
+        else:
+            print("gsa-pytorch is not installed: measuring without it")
         with Progress() as progress:
             for case in progress.track(cases):
                 rows += _measure(engines, rates, seconds, **case)
@@ -91,7 +95,7 @@ def _measure(engines, rates, seconds, engine, dtype, size, width, batch):
     """Return a row for each subject, all measured in turns."""
     names = engines[engine].ask("subjects", batch, size)
     asked = {subject: engines[engine] for subject in names}
-    if engine == "tensorflow":
+    if engine == "tensorflow" and "torch" in engines:
         asked["gsa_pytorch"] = engines["torch"]
         asked["gsa_pytorch_as_shipped"] = engines["torch"]
     case = (size, width, batch, dtype)

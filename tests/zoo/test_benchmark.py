@@ -1,0 +1,71 @@
+"""The benchmarks run, on sizes too small to tell anything."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from zoo.benchmark import report
+from zoo.benchmark import tables
+from zoo.benchmark import timing
+
+
+def run_quickly(command, out):
+    subprocess.run(
+        [sys.executable, "-m", "zoo.benchmark", command]
+        + ["--quick", "--out", out],
+        check=True,
+        timeout=600,
+    )
+    return tables.read(out / f"benchmark_{command}.csv")
+
+
+def test_every_layer_is_timed_on_every_engine(tmp_path):
+    rows, facts = run_quickly("layers", tmp_path)
+    engines = {row["engine"] for row in rows} - {"torch"}
+    assert engines == {"tensorflow", "tensorflow_xla", "jax"}
+    for engine in engines:
+        subjects = {r["subject"] for r in rows if r["engine"] == engine}
+        assert {"gsa", "expatt", "cram", "convolution_3x3"} <= subjects
+    for row in rows:
+        assert 0 < row["forward_best_ms"] <= row["forward_median_ms"]
+        assert 0 < row["step_best_ms"] <= row["step_median_ms"]
+    assert float(facts["float32_matrix_product_gmacs_per_s"]) > 0
+    assert facts["tensorflow"] and facts["processor"]
+
+
+def test_networks_are_timed_against_keras(tmp_path):
+    rows, _ = run_quickly("networks", tmp_path)
+    assert {row["mode"] for row in rows} == {"forward", "step"}
+    peers = [r for r in rows if r["network"].startswith("keras.applications")]
+    assert peers and {r["over_keras_resnet50"] for r in peers} == {1.0}
+
+
+def test_memory_and_profile_are_measured(tmp_path):
+    memory, _ = run_quickly("memory", tmp_path)
+    assert {row["kind"] for row in memory} == {"layer", "network"}
+    assert all(row["step_mib"] > 0 for row in memory)
+    profile, _ = run_quickly("profile", tmp_path)
+    for network in {row["network"] for row in profile}:
+        rows = [r for r in profile if r["network"] == network]
+        shares = [r["share"] for r in rows if r["mode"] == "step"]
+        assert sum(shares) == pytest.approx(1, abs=0.01)
+        attends = any(r["where"].startswith("gsa") for r in rows)
+        assert attends == ("gsa" in network)
+
+
+def test_the_peak_counts_what_a_call_allocates():
+    size = 64 * 2**20
+    assert timing.peak_mebibytes(lambda: np.ones(size, "uint8")) >= 60
+    assert timing.peak_mebibytes(lambda: None) < 30
+
+
+def test_the_report_is_made_from_the_results(tmp_path):
+    for file in tables.RESULTS.glob("benchmark_*.csv"):
+        shutil.copy(file, tmp_path)
+    report.run(tmp_path)
+    made = (tmp_path / "benchmark.md").read_text()
+    assert made == (tables.RESULTS / "benchmark.md").read_text()
+    assert (tmp_path / "benchmark_layers.png").stat().st_size > 10_000
