@@ -33,3 +33,10 @@ def test_the_table_has_the_figures_of_the_manifest(weight_id):
                 assert f"{metrics[name]:.2%}".replace("%", " %") in row
     assert f"{entry.parameters / 1e6:.2f} M" in row
     assert f"{entry.bytes / 1e6:.1f} MB" in row
+
+
+def test_the_table_of_speeds_is_the_one_of_the_benchmark():
+    measured = (manifest.REPOSITORY / "zoo/results/benchmark.md").read_text()
+    rows = [x for x in README.splitlines() if x.startswith("| AttnResNet50(")]
+    assert len(rows) >= 6
+    assert set(rows) <= set(measured.splitlines())

@@ -205,21 +205,18 @@ class ExplicitAttention2D(keras.layers.Layer):
         return ops.matmul(ops.expand_dims(columns, 1), value)
 
     def _attend_densely(self, value):
-        _, _, height, width, channels = ops.shape(value)
+        _, heads, height, width, channels = ops.shape(value)
         weights = ops.cast(self.attention_weights(height, width), value.dtype)
+        # The batch beside the channels: one product for all images, and one
+        # gradient of the map, not one for each image.
         value = ops.reshape(
-            value, (-1, self.num_heads, height * width, channels)
+            ops.transpose(value, (1, 2, 3, 0, 4)), (heads, height * width, -1)
         )
-        return ops.reshape(
-            ops.matmul(weights, value),
-            (
-                -1,
-                self.num_heads,
-                self._strided(height),
-                self._strided(width),
-                channels,
-            ),
+        queries = (self._strided(height), self._strided(width))
+        attended = ops.reshape(
+            ops.matmul(weights, value), (heads, *queries, -1, channels)
         )
+        return ops.transpose(attended, (3, 0, 1, 2, 4))
 
     def attention_weights(self, height, width):
         """Return the dense attention map for one size of feature map.

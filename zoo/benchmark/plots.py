@@ -15,7 +15,7 @@ def layers(measured, width, path):
         "expatt",
         "cram",
     )
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for subject in shown:
         points = [
@@ -30,7 +30,7 @@ def layers(measured, width, path):
     axes.set_ylabel("forward and backward, ms")
     axes.set_title(f"Width {width}, batch 32, TensorFlow, two CPU cores")
     axes.grid(True, alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=120)
 
 

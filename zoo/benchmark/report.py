@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from zoo.benchmark import measured
 from zoo.benchmark import plots
 from zoo.benchmark import tables
+from zoo.benchmark import targets
 
 GATES = ("cram", "positionwise", "se", "cbam")
 GROWTH_WIDTH = 64
@@ -36,15 +38,18 @@ def run(folder):
         for name in ("layers", "networks", "memory", "profile", "startup")
     }
     layers, facts = results["layers"]
-    layers = _Layers(layers)
+    layers = measured.Layers(layers)
+    rate = 1e9 * float(facts["float32_matrix_product_gmacs_per_s"])
     rows = {name: rows for name, (rows, _) in results.items()}
     parts = [
         INTRODUCTION,
         _facts(facts),
         "## The targets\n",
-        _targets(layers, rows),
+        _table(("target", "measured"), targets.reached(layers, rows)),
+        "Why not where not:\n",
+        targets.explanations(layers, rows, rate),
         "## GSA\n",
-        _gsa(layers),
+        _gsa(layers, rate),
         "![Time of a step by pixels](benchmark_layers.png)\n",
         "## GSA on other engines\n\nMilliseconds of a step, batch 32.\n",
         _engines(layers),
@@ -80,33 +85,6 @@ def run(folder):
     plots.networks(rows["networks"], folder / "benchmark_networks.png")
 
 
-class _Layers:
-    """The rows of the layer benchmark, by what was measured."""
-
-    def __init__(self, rows):
-        self.rows = {}
-        for row in rows:
-            engine = row["engine"]
-            if engine == "torch":  # Measured beside TensorFlow.
-                engine = "tensorflow"
-            case = int(row["map"]), int(row["width"]), int(row["batch"])
-            key = engine, row["dtype"], *case
-            self.rows.setdefault(key, {})[row["subject"]] = row
-
-    def cases(self, engine="tensorflow", dtype="float32"):
-        """Yield `(map, width, batch)` and the subjects measured there."""
-        for (*how, size, width, batch), subjects in self.rows.items():
-            if how == [engine, dtype]:
-                yield (size, width, batch), subjects
-
-
-def _ratio(subjects, over, under, mode):
-    if over not in subjects or under not in subjects:
-        return None
-    key = f"{mode}_best_ms"
-    return subjects[over][key] / subjects[under][key]
-
-
 def _times(ratio):
     return "" if ratio is None else f"{ratio:.2f}"
 
@@ -122,71 +100,7 @@ def _facts(facts):
     return "".join(f"- {key}: {value}\n" for key, value in facts.items())
 
 
-def _targets(layers, rows):
-    pytorch, dense, shares = [], [], []
-    for (size, _, _), subjects in layers.cases():
-        pytorch.append(_ratio(subjects, "gsa_pytorch", "gsa", "step"))
-        if size >= 28 and "multi_head_attention" in subjects:
-            dense.append(
-                _ratio(subjects, "multi_head_attention", "gsa", "step")
-            )
-        shares += [
-            _ratio(subjects, "expatt", "bottleneck", mode)
-            for mode in ("forward", "step")
-        ]
-    over_plain = {
-        (row["network"], row["mode"], row["dtype"], row["batch"]): row
-        for row in rows["networks"]
-    }
-
-    def worst(network, column):
-        return max(
-            row[column] for key, row in over_plain.items() if key[0] == network
-        )
-
-    startup = {row["what"]: row["best_s"] for row in rows["startup"]}
-    return _table(
-        ("target", "measured"),
-        [
-            (
-                "GSA at least 2 x faster than gsa-pytorch, forward and "
-                "backward, at every size",
-                f"{min(pytorch):.2f} to {max(pytorch):.2f} x, median "
-                f"{np.median(pytorch):.2f}; 2 or more at "
-                f"{sum(x >= 2 for x in pytorch)} of {len(pytorch)} sizes",
-            ),
-            (
-                "GSA faster than MultiHeadAttention from 28 x 28 on",
-                f"{min(dense):.1f} to {max(dense):.1f} x",
-            ),
-            (
-                "ExpAtt's branch under 10 % of its block's time",
-                f"{min(shares):.1%} to {max(shares):.1%}, median "
-                f"{np.median(shares):.1%}; under 10 % in "
-                f"{sum(x < 0.1 for x in shares)} of {len(shares)} cases",
-            ),
-            (
-                "CRAM under 3 % of a ResNet-50's time",
-                f"{worst('AttnResNet50(cram)', 'over_plain') - 1:.1%} at most",
-            ),
-            (
-                "AttnResNet50 at most 1.02 x keras.applications.ResNet50",
-                f"{worst('AttnResNet50(None)', 'over_keras_resnet50'):.2f} x "
-                "at most",
-            ),
-            (
-                "import keras_attn beyond import keras under 0.3 s",
-                f"{startup['import keras_attn after keras']:.3f} s",
-            ),
-            (
-                "keras-attn --help under 0.5 s",
-                f"{startup['keras-attn --help']:.2f} s",
-            ),
-        ],
-    )
-
-
-def _gsa(layers):
+def _gsa(layers, rate):
     rows = []
     for (size, width, batch), subjects in layers.cases():
         gsa = subjects["gsa"]
@@ -197,7 +111,7 @@ def _gsa(layers):
                 f"{gsa['forward_best_ms']:.2f}",
                 f"{gsa['step_best_ms']:.2f}",
                 *(
-                    _times(_ratio(subjects, peer, "gsa", "step"))
+                    _times(measured.ratio(subjects, peer, "gsa", "step"))
                     for peer in (
                         "gsa_pytorch",
                         "gsa_pytorch_as_shipped",
@@ -206,13 +120,15 @@ def _gsa(layers):
                     )
                 ),
                 f"{gsa['macs'] / subjects['convolution_3x3']['macs']:.2f}",
-                f"{gsa['share_of_matrix_product_rate']:.0%}",
+                f"{measured.least_step(gsa, rate) / gsa['step_best_ms']:.0%}",
+                f"{targets.rate_for_twice(subjects, rate):.0%}",
             )
         )
     explanation = (
         "Step of each peer over GSA's: above 1, GSA is faster. Then GSA's "
-        "multiply-adds over the convolution's, and the rate at which its "
-        "forward pass does them over that of a large matrix product.\n\n"
+        "multiply-adds over the convolution's, the rate at which its step does "
+        "them over that of a large matrix product, and what that rate would "
+        "have to be for twice the speed of gsa-pytorch.\n\n"
     )
     return explanation + _table(
         (
@@ -226,6 +142,7 @@ def _gsa(layers):
             "3x3 convolution",
             "MACs / convolution",
             "of matrix product rate",
+            "2 x gsa-pytorch takes",
         ),
         rows,
     )
@@ -254,6 +171,7 @@ def _engines(layers):
 
 def _expatt(layers):
     rows = []
+    of_block = ("expatt", "bottleneck")
     for (size, width, batch), subjects in layers.cases():
         rows.append(
             (
@@ -261,11 +179,11 @@ def _expatt(layers):
                 batch,
                 f"{subjects['expatt']['step_best_ms']:.2f}",
                 *(
-                    _times(_ratio(subjects, peer, "expatt", "step"))
+                    _times(measured.ratio(subjects, peer, "expatt", "step"))
                     for peer in ("expatt_dense", "aa", "convolution_3x3")
                 ),
                 *(
-                    f"{_ratio(subjects, 'expatt', 'bottleneck', mode):.1%}"
+                    f"{measured.ratio(subjects, *of_block, mode):.1%}"
                     for mode in ("forward", "step")
                 ),
             )
@@ -292,7 +210,7 @@ def _gates(layers):
             continue
         cells = []
         for gate in GATES:
-            share = _ratio(subjects, gate, "bottleneck", "step")
+            share = measured.ratio(subjects, gate, "bottleneck", "step")
             cells.append(f"{subjects[gate]['step_best_ms']:.2f} ({share:.1%})")
         rows.append((f"{size} x {size} x {width}", *cells))
     return _table(("map", *GATES), rows)
