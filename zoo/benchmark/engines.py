@@ -4,11 +4,14 @@ Processes, because the frameworks fight over threads and memory in one, and
 because Keras has one backend a process. While one measures, the others sleep.
 """
 
+import importlib.util
 import multiprocessing
 import os
 
 from zoo.benchmark import timing
 
+# Left out where it is not installed: it is no dependency of the tests.
+HAS_GSA_PYTORCH = importlib.util.find_spec("gsa_pytorch") is not None
 ENGINES = {
     "tensorflow": "tensorflow",
     "tensorflow_xla": "tensorflow",

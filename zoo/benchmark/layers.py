@@ -1,12 +1,12 @@
 """Layers against their peers, over sizes of map, widths and batches."""
 
-import importlib.util
 import itertools
 
 from rich.progress import Progress
 
 from zoo.benchmark import tables
 from zoo.benchmark import timing
+from zoo.benchmark.engines import HAS_GSA_PYTORCH
 from zoo.benchmark.engines import Engine
 
 MAPS = (14, 28, 56, 112)
@@ -37,7 +37,7 @@ def run(path, quick):
         engine = engines["tensorflow"]
         for dtype in ("float32", "bfloat16"):
             rates[dtype] = engine.ask("matrix_product_rate", dtype, seconds)
-        if importlib.util.find_spec("gsa_pytorch"):
+        if HAS_GSA_PYTORCH:
             engines["torch"] = Engine("torch")
         else:
             print("gsa-pytorch is not installed: measuring without it")

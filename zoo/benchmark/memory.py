@@ -11,6 +11,7 @@ from rich.progress import track
 
 from zoo.benchmark import tables
 from zoo.benchmark import timing
+from zoo.benchmark.engines import HAS_GSA_PYTORCH
 
 CASES = (  # map, width
     *((size, 64) for size in (14, 28, 56, 112)),
@@ -33,10 +34,11 @@ def run(path, quick):
 
     image = 32 if quick else networks.SIZE
     batch = 2 if quick else BATCH
+    peers = ["gsa_pytorch"] if HAS_GSA_PYTORCH else []
     jobs = [
         ("layer", subject, size, width, batch)
         for size, width in ([(4, 16)] if quick else CASES)
-        for subject in (*subjects.names(batch, size), "gsa_pytorch")
+        for subject in (*subjects.names(batch, size), *peers)
     ]
     network_batch = 2 if quick else NETWORK_BATCH
     names = networks.build_functions(image, networks.ATTENTIONS)
@@ -46,7 +48,7 @@ def run(path, quick):
     ]
     rows = []
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "gsa_pytorch", "keras_attn"])
+    context.set_forkserver_preload([*peers, "keras_attn"])
     for job in track(jobs, "Memory"):
         with context.Pool(1) as pool:
             mebibytes = pool.apply(_measure, job)
