@@ -2,146 +2,208 @@
 
     python -m zoo.train RECIPE --data-dir DIR --out DIR
 
-Writes `history.csv`, `recipe.toml` and `last.weights.h5` to the output
-folder. A stopped run continues where it was when started again.
+Writes to the output folder: the recipe with its overrides (`recipe.json`), the
+command and the commit (`run.json`), `history.csv`, `tensorboard/`, the weights
+of the last and the best epoch, and at the end `result.json`. A stopped run
+goes on after its last whole epoch when it is started again.
 """
 
-import argparse
+import contextlib
+import csv
+import enum
 import json
 import os
-import shutil
+import shlex
 import subprocess
-import tomllib
+import sys
+import time
 from pathlib import Path
+from typing import Annotated
 
-import keras
+import typer
 
-from keras_attn import applications
-from zoo import data
+from zoo import recipe as recipes
 
+RECIPE = "recipe.json"
+RUN = "run.json"
+RESULT = "result.json"
 
-def build_model(recipe):
-    """Return the network of a recipe: images of any size to logits."""
-    constructor = getattr(applications, recipe["model"]["constructor"])
-    return constructor(
-        **recipe["model"]["arguments"],
-        input_shape=(None, None, 3),
-        classifier_activation=None,
-    )
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def compile_model(model, training, steps_per_epoch):
-    warmup_steps = training["warmup_epochs"] * steps_per_epoch
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=training["epochs"] * steps_per_epoch - warmup_steps,
-        warmup_target=training["peak_learning_rate"],
-        warmup_steps=warmup_steps,
-    )
-    optimizer = keras.optimizers.SGD(
-        schedule,
-        momentum=training["momentum"],
-        nesterov=True,
-        weight_decay=training["weight_decay"],
-    )
-    optimizer.exclude_from_weight_decay(
-        var_names=["gamma", "beta", "bias", "saliency", "radius"]
-    )
-    model.compile(
-        optimizer,
-        keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=training["label_smoothing"]
+class Strategy(enum.StrEnum):
+    mirrored = "mirrored"
+    none = "none"
+
+
+@app.command()
+def main(
+    recipe: Annotated[Path, typer.Argument(help="A file of zoo/recipes.")],
+    data_dir: Annotated[Path, typer.Option(help="Where the data set is.")],
+    out: Annotated[Path, typer.Option(help="The folder for the results.")],
+    overrides: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="TABLE.KEY=VALUE",
+            help="Replace a value of the recipe. May be given several times.",
         ),
-        metrics=[
-            keras.metrics.CategoricalAccuracy(name="top1"),
-            keras.metrics.TopKCategoricalAccuracy(5, name="top5"),
-        ],
-    )
+    ] = (),
+    strategy: Annotated[
+        Strategy,
+        typer.Option(
+            help="mirrored: tf.distribute.MirroredStrategy over all visible "
+            "devices (TensorFlow); none: one device."
+        ),
+    ] = Strategy.mirrored,
+):
+    """Train a network from a recipe, or go on with a training."""
+    try:
+        settings = recipes.read(recipe, overrides)
+        start(out, recipe, settings, overrides)
+        train(settings, data_dir, out, strategy)
+    except (ArithmeticError, OSError, ValueError) as error:
+        raise SystemExit(f"zoo.train: {error}") from None
 
 
-def train(recipe, data_dir, out):
-    """Train, or go on training, and return the Keras history."""
-    finished = out / "last.weights.h5"
-    if finished.exists():
+def start(out, path, recipe, overrides):
+    """Write down the recipe, the command and the commit of a run.
+
+    Raises:
+        FileExistsError: if the training in `out` is finished.
+        ValueError: if it was started with another recipe.
+    """
+    if (out / RESULT).exists():
         raise FileExistsError(
-            f"The training is finished: {finished} exists. Choose another "
-            "--out to train again."
+            f"The training in {out} is finished: it has a {RESULT}. Choose "
+            "another --out to train again."
         )
+    if (out / RECIPE).exists():
+        if json.loads((out / RECIPE).read_text()) != recipe:
+            raise ValueError(
+                f"The training in {out} was started with another recipe: see "
+                f"its {RECIPE}. Choose another --out."
+            )
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    options = [f"--set {shlex.quote(override)}" for override in overrides]
+    commit = subprocess.run(
+        [
+            "git",
+            "describe",
+            "--always",
+            "--abbrev=40",
+            "--exclude=*",
+            "--dirty",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    run = {
+        "recipe": path.name,
+        "overrides": list(overrides),
+        "command": " ".join(
+            [
+                f"python -m zoo.train zoo/recipes/{path.name}",
+                *options,
+                "--data-dir DIR --out DIR",
+            ]
+        ),
+        "commit": commit.stdout.strip(),
+    }
+    write_json(out / RUN, run)
+    write_json(out / RECIPE, recipe)
+
+
+def train(recipe, data_dir, out, strategy=Strategy.mirrored):
+    """Train, or go on training, and return the result.
+
+    Args:
+        recipe: A recipe, see `zoo.recipe`.
+        data_dir: Path, see `zoo.data.load`.
+        out: Path of an existing folder for the results.
+        strategy: A `Strategy`.
+
+    Returns:
+        A dictionary: metrics of the last epoch on the validation images, and
+        what the network costs.
+
+    Raises:
+        ArithmeticError: if the loss becomes infinite or is not a number.
+        FileNotFoundError, ValueError: for missing data or a bad recipe.
+    """
+    import keras
+
+    from zoo import callbacks
+    from zoo import data
+    from zoo import network
+
     training = recipe["training"]
     keras.utils.set_random_seed(training["seed"])
     keras.config.set_dtype_policy(recipe["model"]["dtype_policy"])
     name = recipe["data"]["name"]
-    images, labels, class_names = data.load(name, data_dir, "train")
+    split = data.load(name, data_dir, "train")
     validation = data.load(name, data_dir, "val")
-    classes = len(class_names)
-
-    steps_per_epoch = len(images) // training["batch_size"]
-    model = build_model(recipe)
-    compile_model(model, training, steps_per_epoch)
-    backup = out / "backup"
-    history = model.fit(
-        data.training_batches(
-            images,
-            labels,
-            classes,
-            recipe["data"],
-            training,
-            first_epoch=_first_epoch(backup),
-        ),
+    steps_per_epoch = len(split) // training["batch_size"]
+    with _scope(strategy):
+        model = network.build(recipe)
+        network.prepare(model, training, steps_per_epoch)
+    first_epoch = callbacks.restore(model, out, steps_per_epoch)
+    begin = time.time()
+    model.fit(
+        data.training_batches(split, recipe, first_epoch),
+        initial_epoch=first_epoch,
         epochs=training["epochs"],
         steps_per_epoch=steps_per_epoch,
         shuffle=False,
-        validation_data=data.evaluation_batches(*validation[:2], classes),
-        callbacks=[
-            keras.callbacks.BackupAndRestore(backup, double_checkpoint=True),
-            keras.callbacks.CSVLogger(out / "history.csv", append=True),
-            keras.callbacks.TerminateOnNaN(),
-        ],
-        verbose=2,
+        validation_data=data.evaluation_batches(
+            validation, recipe["data"]["evaluation_size"]
+        ),
+        callbacks=callbacks.all_of(out, recipe, first_epoch),
+        verbose=1 if sys.stdout.isatty() else 2,
     )
-    if len(history.epoch) == 0 or history.epoch[-1] + 1 < training["epochs"]:
-        raise ArithmeticError(
-            f"The loss was not a number: see {out / 'history.csv'}. No "
-            "weights were written."
-        )
-    unfinished = out / "unfinished.weights.h5"
-    model.save_weights(unfinished)
-    os.replace(unfinished, finished)
-    return history
+    seconds = time.time() - begin
+    result = _result(model, recipe, out / callbacks.HISTORY)
+    epochs = training["epochs"] - first_epoch
+    result["seconds_per_epoch"] = round(seconds / max(epochs, 1), 1)
+    write_json(out / RESULT, result)
+    (out / callbacks.BACKUP).unlink()
+    return result
 
 
-def _first_epoch(backup):
-    metadata = backup / "training_metadata.json"
-    if not metadata.is_file():
-        return 0
-    return json.loads(metadata.read_text())["epoch"]
+def _scope(strategy):
+    """Return the context to build a model in."""
+    import keras
+
+    if strategy == Strategy.none or keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy().scope()
 
 
-def record_run(out, arguments):
-    """Write down the command and the commit that a run was started with."""
-    if (out / "run.json").exists():
-        return
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
-    command = f"python -m zoo.train {arguments.recipe} --data-dir DIR --out DIR"
-    run = {"command": command, "commit": commit}
-    (out / "run.json").write_text(json.dumps(run))
+def _result(model, recipe, history):
+    from zoo import macs
+
+    with open(history, newline="") as file:
+        rows = list(csv.DictReader(file))
+    last, size = rows[-1], recipe["data"]["evaluation_size"]
+    return {
+        "top1": round(float(last["val_top1"]), 4),
+        "top5": round(float(last["val_top5"]), 4),
+        "loss": round(float(last["val_loss"]), 4),
+        "best_top1": round(max(float(r["val_top1"]) for r in rows), 4),
+        "parameters": macs.trainable_parameters(model),
+        "macs": macs.count(model, (size, size, 3)),
+    }
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="python -m zoo.train")
-    parser.add_argument("recipe", type=Path, help="a file of zoo/recipes")
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(arguments.recipe, arguments.out / "recipe.toml")
-    record_run(arguments.out, arguments)
-    recipe = tomllib.loads(arguments.recipe.read_text())
-    train(recipe, arguments.data_dir, arguments.out)
+def write_json(path, content):
+    """Write beside the place and rename: the whole file, or none."""
+    unfinished = path.with_name(f"unfinished_{path.name}")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    os.replace(unfinished, path)
 
 
 if __name__ == "__main__":
-    main()
+    app()

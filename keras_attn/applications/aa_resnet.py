@@ -37,6 +37,14 @@ AAResNet152 = one_attention(
     REFERENCE,
 )
 
+AAResNet14Small = one_attention(
+    "AAResNet14Small",
+    resnets.AttnResNet14Small,
+    "aa",
+    "ResNet-14 Small with attention-augmented convolutions.",
+    REFERENCE,
+)
+
 AAResNet26Small = one_attention(
     "AAResNet26Small",
     resnets.AttnResNet26Small,

@@ -44,17 +44,22 @@ def convolve_3x3(x, filters, strides, stage, name):
     return blocks.convolution(x, filters, 3, strides, f"{name}_conv")
 
 
-def global_self_attention(x, filters, strides, stage, name):
+def global_self_attention(x, filters, strides, stage, name, **arguments):
+    """GSA; `arguments` are other ones of its layer."""
     return GlobalSelfAttention2D(
-        filters, strides=strides, name=f"{name}_attention"
+        filters, strides=strides, name=f"{name}_attention", **arguments
     )(x)
 
 
-def explicit_attention(x, filters, strides, stage, name):
-    """A tenth of the channels by ExpAtt, the others by the convolution."""
+def explicit_attention(x, filters, strides, stage, name, **arguments):
+    """A tenth of the channels by ExpAtt, the others by the convolution;
+    `arguments` are other ones of the attention's layer."""
     attended_filters = max(1, round(filters / 10))
     attended = ExplicitAttention2D(
-        attended_filters, strides=strides, name=f"{name}_attention"
+        attended_filters,
+        strides=strides,
+        name=f"{name}_attention",
+        **arguments,
     )(x)
     return _concatenate_with_convolution(x, attended, filters, strides, name)
 
@@ -148,15 +153,28 @@ ATTENTION_TYPES = {
 }
 
 
-def get(attention):
-    """Return the `AttentionType` for a name, an `AttentionType` or `None`."""
+def get(attention, stages=None):
+    """Return the `AttentionType` for a name, an `AttentionType` or `None`.
+
+    Args:
+        attention: Name of a registered attention type, an `AttentionType`, or
+            `None`.
+        stages: Sequence of integers to have attention instead of the type's
+            own, or `None`.
+    """
     if attention is None:
         return NO_ATTENTION
-    if isinstance(attention, AttentionType):
+    if not isinstance(attention, AttentionType):
+        attention = _registered(attention)
+    if stages is None:
         return attention
-    if attention not in ATTENTION_TYPES:
+    return dataclasses.replace(attention, stages=tuple(stages))
+
+
+def _registered(name):
+    if name not in ATTENTION_TYPES:
         raise ValueError(
             f"`attention` must be None, one of {sorted(ATTENTION_TYPES)}, or "
-            f"an AttentionType. Received: attention={attention!r}"
+            f"an AttentionType. Received: attention={name!r}"
         )
-    return ATTENTION_TYPES[attention]
+    return ATTENTION_TYPES[name]

@@ -24,6 +24,7 @@ def AttnResNet(
     width=64,
     stem_strides=4,
     attention=None,
+    attention_stages=None,
     include_preprocessing=True,
     include_top=True,
     weights=None,
@@ -55,6 +56,9 @@ def AttnResNet(
         attention: Name of a registered attention type (`None`, `"gsa"`,
             `"expatt"`, `"cram"`, `"positionwise"`, `"aa"`, `"se"`, `"cbam"`)
             or a `keras_attn.applications.AttentionType`.
+        attention_stages: Sequence of integers, the stages that have
+            attention: 2 for the first after the stem, and so on, as in the
+            names conv2_x to conv5_x. Defaults to those of the attention type.
         include_preprocessing: Boolean, whether the model takes pixels from 0
             to 255 (uint8 or float) and normalises them itself.
         include_top: Boolean, whether to end in global average pooling and a
@@ -77,15 +81,17 @@ def AttnResNet(
         tells what became of each variable.
 
     Raises:
-        ValueError: for an unknown attention type, pooling or stem, an input
-            shape that does not fit, or weights that do not fit the network.
+        ValueError: for an unknown attention type, pooling or stem, attention
+            in no stage of the network, an input shape that does not fit, or
+            weights that do not fit the network.
 
     References:
         - [He et al., 2016](https://arxiv.org/abs/1512.03385)
         - the layers of `keras_attn.layers` name the papers of the attention
     """
     _check_arguments(stem_strides, include_top, pooling)
-    attention = attention_types.get(attention)
+    attention = attention_types.get(attention, attention_stages)
+    _check_stages(attention, len(blocks_per_stage))
     image = _image_input(
         input_tensor, input_shape, include_top, include_preprocessing
     )
@@ -121,6 +127,16 @@ def _check_arguments(stem_strides, include_top, pooling):
         raise ValueError(
             "`pooling` applies without the classifier only: pass "
             f"`include_top=False`. Received: pooling={pooling!r}"
+        )
+
+
+def _check_stages(attention, count):
+    stages = range(FIRST_STAGE, FIRST_STAGE + count)
+    if attention.stages and not set(attention.stages) & set(stages):
+        raise ValueError(
+            "`attention_stages` must name a stage of the network, which has "
+            f"the stages {list(stages)}. The attention would be in "
+            f"{list(attention.stages)} only."
         )
 
 

@@ -34,6 +34,9 @@ DOCSTRING = """{summary}
         stem_strides: 4 (7x7 convolution and pooling, for about 224 pixels),
             2 or 1 (3x3 convolution, for 64 and 32 pixels). Defaults to that
             of a published weight, or else to {stem_strides}.
+        attention_stages: Sequence of integers, the stages that have
+            attention, from 2 to {last_stage}. Defaults to those of a published
+            weight, or else of the attention type.
         name: String, the name of the model.
 
     Returns:
@@ -42,7 +45,8 @@ DOCSTRING = """{summary}
 
     Raises:
         ValueError: as `keras_attn.applications.AttnResNet` does, and if a
-            published weight was trained with other `stem_strides`.
+            published weight was trained with other `stem_strides` or
+            `attention_stages`.
 
     Reference:
         {reference}
@@ -77,18 +81,28 @@ def any_attention(
         classifier_activation="softmax",
         include_preprocessing=True,
         stem_strides=None,
+        attention_stages=None,
         name=None,
     ):
         attended = attended_architecture(architecture, attention)
         weights = weight_id(attended, weights)
-        defaults = {"stem_strides": default_stem_strides, "classes": 1000}
-        defaults |= published_arguments(weights, stem_strides)
+        defaults = {
+            "stem_strides": default_stem_strides,
+            "attention_stages": None,
+            "classes": 1000,
+        }
+        given = {
+            "stem_strides": stem_strides,
+            "attention_stages": attention_stages,
+        }
+        defaults |= published_arguments(weights, given)
         return AttnResNet(
             blocks_per_stage,
             bottleneck=bottleneck,
             width=width,
             stem_strides=stem_strides or defaults["stem_strides"],
             attention=attention,
+            attention_stages=attention_stages or defaults["attention_stages"],
             include_preprocessing=include_preprocessing,
             include_top=include_top,
             weights=weights,
@@ -105,11 +119,13 @@ def any_attention(
     _name(construct, name)
     construct.architecture = architecture
     construct.stem_strides = default_stem_strides
+    construct.last_stage = len(blocks_per_stage) + 1
     construct.__doc__ = DOCSTRING.format(
         summary=f"ResNet of {blocks} {kind} blocks, {width} filters wide.",
         attention=ATTENTION_ARGUMENT,
         architecture=architecture,
         stem_strides=default_stem_strides,
+        last_stage=construct.last_stage,
         reference="[He et al., 2016](https://arxiv.org/abs/1512.03385)",
     )
     return construct
@@ -137,6 +153,7 @@ def one_attention(name, base, attention, summary, reference):
         attention="",
         architecture=attended_architecture(base.architecture, attention),
         stem_strides=base.stem_strides,
+        last_stage=base.last_stage,
         reference=reference,
     )
     return construct
@@ -162,17 +179,24 @@ def weight_id(architecture, weights):
     return f"{architecture}.{weights}"
 
 
-def published_arguments(weights, stem_strides):
-    """Return the arguments that a published weight was trained with."""
+def published_arguments(weights, given):
+    """Return the arguments that a published weight was trained with.
+
+    Args:
+        weights: The id of a published weight, a path, or `None`.
+        given: Dictionary of the caller's arguments, `None` for those that
+            were not given, which must be the weight's.
+    """
     if weights is None or is_path(weights):
         return {}
     entry = manifest.entry(weights)
-    trained = entry.arguments.get("stem_strides")
-    if stem_strides is not None and stem_strides != trained:
-        raise ValueError(
-            f"The weight {weights} was trained with stem_strides={trained}. "
-            f"Received: stem_strides={stem_strides}"
-        )
+    for name, value in given.items():
+        trained = entry.arguments.get(name)
+        if value is not None and not _same(value, trained):
+            raise ValueError(
+                f"The weight {weights} was trained with {name}={trained}. "
+                f"Received: {name}={value}"
+            )
     size = entry.input["size"]
     channels_first = keras.config.image_data_format() == "channels_first"
     return {
@@ -180,3 +204,9 @@ def published_arguments(weights, stem_strides):
         "classes": len(entry.class_names),
         "input_shape": (3, size, size) if channels_first else (size, size, 3),
     }
+
+
+def _same(given, trained):
+    if isinstance(given, int) or trained is None:
+        return given == trained
+    return sorted(given) == sorted(trained)

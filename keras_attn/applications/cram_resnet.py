@@ -29,6 +29,14 @@ CRAMResNet50 = one_attention(
     REFERENCE,
 )
 
+CRAMResNet14Small = one_attention(
+    "CRAMResNet14Small",
+    resnets.AttnResNet14Small,
+    "cram",
+    "ResNet-14 Small with one attended rectangle.",
+    REFERENCE,
+)
+
 CRAMResNet18Small = one_attention(
     "CRAMResNet18Small",
     resnets.AttnResNet18Small,

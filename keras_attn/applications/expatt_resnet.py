@@ -29,6 +29,14 @@ ExpAttResNet152 = one_attention(
     REFERENCE,
 )
 
+ExpAttResNet14Small = one_attention(
+    "ExpAttResNet14Small",
+    resnets.AttnResNet14Small,
+    "expatt",
+    "ResNet-14 Small with explicitly modelled attention.",
+    REFERENCE,
+)
+
 ExpAttResNet26Small = one_attention(
     "ExpAttResNet26Small",
     resnets.AttnResNet26Small,

@@ -37,6 +37,14 @@ GSAResNet101 = one_attention(
     REFERENCE,
 )
 
+GSAResNet14Small = one_attention(
+    "GSAResNet14Small",
+    resnets.AttnResNet14Small,
+    "gsa",
+    "ResNet-14 Small with global self-attention.",
+    REFERENCE,
+)
+
 GSAResNet26Small = one_attention(
     "GSAResNet26Small",
     resnets.AttnResNet26Small,

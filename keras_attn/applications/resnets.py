@@ -14,7 +14,15 @@ AttnResNet50 = any_attention("AttnResNet50", "resnet50", (3, 4, 6, 3))
 AttnResNet101 = any_attention("AttnResNet101", "resnet101", (3, 4, 23, 3))
 AttnResNet152 = any_attention("AttnResNet152", "resnet152", (3, 8, 36, 3))
 
-# For images of 32 to 64 pixels: half the width, a stem that keeps the size.
+# For images of 32 to 64 pixels. ResNet-14 halves the size in the stem, where
+# the others have a fourth stage, half the width, and a stem that keeps it.
+AttnResNet14Small = any_attention(
+    "AttnResNet14Small",
+    "resnet14_small",
+    (2, 2, 2),
+    bottleneck=False,
+    stem_strides=2,
+)
 AttnResNet18Small = any_attention(
     "AttnResNet18Small",
     "resnet18_small",

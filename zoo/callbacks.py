@@ -1,0 +1,139 @@
+"""What a training shows and keeps while it runs."""
+
+import csv
+import math
+import os
+import shutil
+
+import keras
+
+BACKUP = "backup.weights.h5"
+LAST = "last.weights.h5"
+BEST = "best.weights.h5"
+HISTORY = "history.csv"
+
+
+def save_weights(model, path):
+    """Save beside the place and rename: all of the weights, or none."""
+    unfinished = path.with_name(f"unfinished_{path.name}")
+    model.save_weights(unfinished)
+    os.replace(unfinished, path)
+
+
+def restore(model, out, steps_per_epoch):
+    """Load the backup of a stopped training, if there is one.
+
+    Unlike `keras.callbacks.BackupAndRestore`, the backup is one file, which
+    is there as a whole or not at all, and the epoch is the optimiser's own
+    count, so the two cannot disagree.
+
+    Returns:
+        Integer, the epoch to go on with.
+    """
+    if not (out / BACKUP).exists():
+        return 0
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(out / BACKUP)
+    return int(model.optimizer.iterations) // steps_per_epoch
+
+
+class Backup(keras.callbacks.Callback):
+    """Write the weights and the state of the optimiser after each epoch."""
+
+    def __init__(self, out):
+        super().__init__()
+        self.out = out
+
+    def on_epoch_end(self, epoch, logs=None):
+        save_weights(self.model, self.out / BACKUP)
+
+
+class KeepWeights(keras.callbacks.Callback):
+    """Write the weights of the last and of the best epoch.
+
+    Args:
+        out: Path of the folder of the run.
+        best: Float, the best accuracy so far.
+    """
+
+    def __init__(self, out, best):
+        super().__init__()
+        self.out = out
+        self.best = best
+
+    def on_epoch_end(self, epoch, logs=None):
+        save_weights(self.model, self.out / LAST)
+        if logs["val_top1"] > self.best:
+            self.best = logs["val_top1"]
+            unfinished = self.out / f"unfinished_{BEST}"
+            shutil.copy(self.out / LAST, unfinished)
+            os.replace(unfinished, self.out / BEST)
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Stop at once when the loss is not a finite number.
+
+    Args:
+        out: Path of the folder of the run.
+
+    Raises:
+        ArithmeticError: before anything of this epoch is saved.
+    """
+
+    def __init__(self, out):
+        super().__init__()
+        self.out = out
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise ArithmeticError(
+                f"The loss became {logs['loss']} in epoch {self.epoch + 1}, "
+                f"batch {batch + 1}. The weights of the epoch before, if there "
+                f"was one, are in {self.out / LAST}."
+            )
+
+
+def all_of(out, recipe, first_epoch):
+    """Return the callbacks of a training, in their order.
+
+    Args:
+        out: Path of the folder of the run.
+        recipe: A recipe.
+        first_epoch: Integer, the epoch that the training goes on with.
+    """
+    rows = _keep_epochs_before(first_epoch, out / HISTORY)
+    best = max((float(row["val_top1"]) for row in rows), default=-math.inf)
+    callbacks = [
+        StopOnNaN(out),
+        # A run that is stopped between these two writes its last row again.
+        keras.callbacks.CSVLogger(out / HISTORY, append=True),
+        Backup(out),
+    ]
+    if "ema_momentum" in recipe["training"]:
+        # From the end of an epoch to the next the weights are the averages.
+        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    callbacks.append(KeepWeights(out, best))
+    if keras.backend.backend() == "tensorflow":
+        callbacks.append(keras.callbacks.TensorBoard(out / "tensorboard"))
+    return callbacks
+
+
+def _keep_epochs_before(epoch, history):
+    """Cut the rows that a stopped run will write again; return the others."""
+    if not history.exists():
+        return []
+    with open(history, newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)[:epoch]
+    unfinished = history.with_name(f"unfinished_{history.name}")
+    with open(unfinished, "w", newline="") as file:
+        if rows:
+            writer = csv.DictWriter(file, reader.fieldnames)
+            writer.writeheader()
+            writer.writerows(rows)
+    os.replace(unfinished, history)
+    return rows

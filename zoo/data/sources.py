@@ -1,0 +1,188 @@
+"""Data sets by name: the project's own files, or tensorflow-datasets."""
+
+import dataclasses
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+MOST_BYTES_IN_MEMORY = 4e9
+# How TFDS calls the images that a network is evaluated on.
+EVALUATION_SPLITS = ("val", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySplit:
+    """A split whose images have one size and are all in memory.
+
+    Attributes:
+        images: uint8 array `(n, height, width, 3)`.
+        labels: int32 array `(n,)`.
+        class_names: List of strings.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: list[str]
+
+    def __len__(self):
+        return len(self.images)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredSplit:
+    """A split whose images have many sizes, or do not fit into memory.
+
+    Attributes:
+        images: `tf.data.Dataset` of pairs of a uint8 image
+            `(height, width, 3)` and an integer label.
+        count: Integer, how many there are.
+        class_names: List of strings.
+    """
+
+    images: object
+    count: int
+    class_names: list[str]
+
+    def __len__(self):
+        return self.count
+
+
+def load(name, data_dir, split):
+    """Return a split of a data set.
+
+    Args:
+        name: `"tiny_imagenet"`, or a name of tensorflow-datasets such as
+            `"cifar100"`, `"imagenet_resized/64x64"` or `"imagenet2012"`.
+        data_dir: Path. Tiny-ImageNet: its unpacked folder. CIFAR-100: a
+            folder with `cifar100_train.parquet` and `cifar100_test.parquet`,
+            or that of tensorflow-datasets. Else that of tensorflow-datasets,
+            which are downloaded and prepared where they are missing. A folder
+            with `train/CLASS/*` and `val/CLASS/*` for the name
+            `"image_folder"`.
+        split: `"train"` or `"val"`.
+
+    Returns:
+        An `ArraySplit` or a `StoredSplit`.
+
+    Raises:
+        ValueError: for an unknown data set or split.
+        FileNotFoundError: if the folder is not that data set, or cannot
+            become it.
+    """
+    if split not in ("train", "val"):
+        raise ValueError(
+            f"`split` must be 'train' or 'val'. Received: split={split!r}"
+        )
+    data_dir = Path(data_dir)
+    if name == "tiny_imagenet":
+        return _tiny_imagenet(data_dir, split)
+    if name == "cifar100" and (data_dir / "cifar100_train.parquet").is_file():
+        return _cifar100(data_dir, split)
+    return _tensorflow_dataset(name, data_dir, split)
+
+
+def _tiny_imagenet(folder, split):
+    if not (folder / "wnids.txt").is_file():
+        raise FileNotFoundError(
+            f"{folder} is not Tiny-ImageNet: it has no wnids.txt. Unpack "
+            "tiny-imagenet-200.zip and pass that folder as --data-dir."
+        )
+    wordnet_ids = sorted((folder / "wnids.txt").read_text().split())
+    label_of = {wnid: label for label, wnid in enumerate(wordnet_ids)}
+    words = dict(
+        line.split("\t")
+        for line in (folder / "words.txt").read_text().splitlines()
+    )
+    if split == "train":
+        files = sorted(folder.glob("train/*/images/*.JPEG"))
+        labels = [label_of[file.parent.parent.name] for file in files]
+    else:
+        rows = (folder / "val/val_annotations.txt").read_text().splitlines()
+        rows = [row.split("\t")[:2] for row in rows]
+        files = [folder / "val/images" / file for file, _ in rows]
+        labels = [label_of[wnid] for _, wnid in rows]
+    # The first of the synonyms is the name that people use.
+    class_names = [words[wnid].split(",")[0] for wnid in wordnet_ids]
+    return ArraySplit(_decode_all(files), np.int32(labels), class_names)
+
+
+def _cifar100(folder, split):
+    import pyarrow.parquet
+
+    file = {"train": "cifar100_train.parquet", "val": "cifar100_test.parquet"}
+    table = pyarrow.parquet.read_table(folder / file[split])
+    images = _decode_all(map(io.BytesIO, table["image"].to_pylist()))
+    class_names = table.schema.metadata[b"classes"].decode().split(",")
+    labels = table["label"].to_numpy().astype("int32")
+    return ArraySplit(images, labels, class_names)
+
+
+def _decode_all(files):
+    with ThreadPoolExecutor() as threads:
+        return np.stack(list(threads.map(_decode, files)))
+
+
+def _decode(file):
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _tensorflow_dataset(name, data_dir, split):
+    import tensorflow_datasets as tfds
+
+    if name == "image_folder":
+        builder = tfds.ImageFolder(str(data_dir))
+    else:
+        builder = _prepared_builder(name, data_dir)
+    if split == "val":
+        split = next(
+            (
+                s
+                for s in ("val", *EVALUATION_SPLITS)
+                if s in builder.info.splits
+            ),
+            split,
+        )
+    if split not in builder.info.splits:
+        raise ValueError(
+            f"The data set {name} has no such split. Expected one of "
+            f"{sorted(builder.info.splits)}. Received: split={split!r}"
+        )
+    count = builder.info.splits[split].num_examples
+    features = builder.info.features
+    class_names = list(features["label"].names)
+    images = builder.as_dataset(split=split, as_supervised=True)
+    shape = features["image"].shape
+    in_memory = None not in shape and (
+        count * np.prod(shape) <= MOST_BYTES_IN_MEMORY
+    )
+    if not in_memory:
+        return StoredSplit(images, count, class_names)
+    pictures, labels = zip(*tfds.as_numpy(images))
+    return ArraySplit(np.stack(pictures), np.int32(labels), class_names)
+
+
+def _prepared_builder(name, data_dir):
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=str(data_dir))
+    except tfds.core.registered.DatasetNotFoundError:
+        raise ValueError(
+            "`name` must be 'tiny_imagenet', 'image_folder' or a name of "
+            f"tensorflow-datasets. Received: name={name!r}"
+        ) from None
+    try:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
+    except Exception as error:
+        raise FileNotFoundError(
+            f"{data_dir} does not hold {name}, and tensorflow-datasets could "
+            f"not prepare it there ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]})"
+        ) from error
+    return builder
