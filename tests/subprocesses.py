@@ -22,3 +22,16 @@ def run_python(code, *arguments, backend="tensorflow"):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+# Put before code that must not need it.
+WITHOUT_TENSORFLOW = """
+import sys
+
+class NoTensorFlow:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+sys.meta_path.insert(0, NoTensorFlow())
+"""

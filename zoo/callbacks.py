@@ -34,7 +34,7 @@ def restore(model, out, steps_per_epoch):
         return 0
     model.optimizer.build(model.trainable_variables)
     model.load_weights(out / BACKUP)
-    return int(model.optimizer.iterations) // steps_per_epoch
+    return int(model.optimizer.iterations.numpy()) // steps_per_epoch
 
 
 class Backup(keras.callbacks.Callback):
@@ -53,16 +53,18 @@ class KeepWeights(keras.callbacks.Callback):
 
     Args:
         out: Path of the folder of the run.
+        network: The network without what trains it.
         best: Float, the best accuracy so far.
     """
 
-    def __init__(self, out, best):
+    def __init__(self, out, network, best):
         super().__init__()
         self.out = out
+        self.network = network
         self.best = best
 
     def on_epoch_end(self, epoch, logs=None):
-        save_weights(self.model, self.out / LAST)
+        save_weights(self.network, self.out / LAST)
         if logs["val_top1"] > self.best:
             self.best = logs["val_top1"]
             unfinished = self.out / f"unfinished_{BEST}"
@@ -97,14 +99,21 @@ class StopOnNaN(keras.callbacks.Callback):
             )
 
 
-def all_of(out, recipe, first_epoch):
+def all_of(out, network, recipe, first_epoch, writes=True):
     """Return the callbacks of a training, in their order.
 
     Args:
         out: Path of the folder of the run.
+        network: The network without what trains it.
         recipe: A recipe.
         first_epoch: Integer, the epoch that the training goes on with.
+        writes: Boolean, whether this is the process that writes files.
     """
+    uses_ema = "ema_momentum" in recipe["training"]
+    # From the end of an epoch to the next the weights are the averages.
+    average = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] * uses_ema
+    if not writes:
+        return [StopOnNaN(out), *average]
     rows = _keep_epochs_before(first_epoch, out / HISTORY)
     best = max((float(row["val_top1"]) for row in rows), default=-math.inf)
     callbacks = [
@@ -112,11 +121,9 @@ def all_of(out, recipe, first_epoch):
         # A run that is stopped between these two writes its last row again.
         keras.callbacks.CSVLogger(out / HISTORY, append=True),
         Backup(out),
+        *average,
+        KeepWeights(out, network, best),
     ]
-    if "ema_momentum" in recipe["training"]:
-        # From the end of an epoch to the next the weights are the averages.
-        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    callbacks.append(KeepWeights(out, best))
     if keras.backend.backend() == "tensorflow":
         callbacks.append(keras.callbacks.TensorBoard(out / "tensorboard"))
     return callbacks

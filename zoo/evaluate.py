@@ -1,51 +1,203 @@
-"""Measure a published weight: `python -m zoo.evaluate ID --data-dir DIR`."""
+"""Measure a classifier on a data set.
 
-import argparse
+    python -m zoo.evaluate ID --data-dir DIR
+    python -m zoo.evaluate PATH --data NAME --data-dir DIR
+
+ID is a published weight; PATH a `.keras` file, a SavedModel or a LiteRT file
+(`.tflite`). Prints one line of JSON.
+"""
+
+import csv
 import json
+import os
+import time
 from pathlib import Path
+from typing import Annotated
 
-import keras
+import numpy as np
+import typer
 
-import keras_attn
-from zoo import data
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def accuracies(model, images, labels):
-    """Return `images`, `top1` and `top5` (from 0 to 1) of a split.
+@app.command()
+def main(
+    model: Annotated[
+        str, typer.Argument(metavar="ID|PATH", help="What to measure.")
+    ],
+    data_dir: Annotated[Path, typer.Option(help="Where the data set is.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The data set, see zoo.data. Default: the weight's own."
+        ),
+    ] = None,
+    per_class: Annotated[
+        Path | None,
+        typer.Option(help="A CSV file to write, with one row a class."),
+    ] = None,
+):
+    """Measure top-1, top-5, loss and images per second on a data set."""
+    from zoo import data as data_sets
+
+    try:
+        predict, size, own_data = open_model(model)
+        name = data or own_data
+        if name is None:
+            raise ValueError(
+                f"--data is needed: {model} does not name its data set"
+            )
+        split = data_sets.load(name, data_dir, "val")
+        batches = data_sets.evaluation_batches(split, size)
+        measured, classes = measure(predict, batches, split.class_names)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"zoo.evaluate: {error}") from None
+    print(json.dumps({"model": model, "data": name, **measured}))
+    if per_class:
+        write_csv(per_class, classes)
+
+
+def measure(predict, batches, class_names):
+    """Return how well a function classifies.
 
     Args:
-        model: A `keras.Model` with probabilities or logits as output.
-        images: uint8 array `(n, height, width, 3)` of the model's input size.
-        labels: Integer array `(n,)`.
+        predict: Function from float32 images `(n, size, size, 3)`, 0 to 255,
+            to an array `(n, classes)` of probabilities, or of logits.
+        batches: Iterable of `(images, one_hot_labels)`.
+        class_names: Sequence of strings.
+
+    Returns:
+        A dictionary of `images`, `top1`, `top5` (0 to 1), `loss` (natural
+        logarithm) and `images_per_second` (without the first batch), and a
+        list of a dictionary for each class.
+
+    Raises:
+        ValueError: if the outputs are not those of these classes.
     """
-    model.compile(
-        loss="sparse_categorical_crossentropy",
-        metrics=[
-            keras.metrics.SparseCategoricalAccuracy(name="top1"),
-            keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"),
-        ],
+    probabilities, labels, seconds = [], [], []
+    for images, one_hot in batches:
+        images = np.asarray(images)
+        begin = time.perf_counter()
+        probabilities.append(np.asarray(predict(images)))
+        seconds.append(time.perf_counter() - begin)
+        labels.append(np.argmax(one_hot, axis=1))
+    counts = [len(batch) for batch in labels]
+    probabilities, labels = (
+        np.concatenate(probabilities),
+        np.concatenate(labels),
     )
-    measured = model.evaluate(
-        images, labels, batch_size=200, verbose=0, return_dict=True
-    )
-    return {
-        "images": len(images),
-        "top1": round(measured["top1"], 4),
-        "top5": round(measured["top5"], 4),
+    if probabilities.shape[1:] != (len(class_names),):
+        raise ValueError(
+            f"The data set has {len(class_names)} classes. The model's output "
+            f"for {len(labels)} images has the shape {probabilities.shape}."
+        )
+    own = probabilities[np.arange(len(labels)), labels]
+    # How many classes are held more probable; of equals, half.
+    rank = (probabilities > own[:, None]).sum(1)
+    rank += ((probabilities == own[:, None]).sum(1) - 1) // 2
+    top1, top5 = rank < 1, rank < 5
+    timed = slice(1, None) if len(counts) > 1 else slice(None)
+    measured = {
+        "images": len(labels),
+        "top1": round(float(top1.mean()), 4),
+        "top5": round(float(top5.mean()), 4),
+        "loss": round(_cross_entropy(probabilities, own), 4),
+        "images_per_second": round(sum(counts[timed]) / sum(seconds[timed])),
     }
+    classes = []
+    for label, name in enumerate(class_names):
+        of_class = labels == label
+        if of_class.any():
+            classes.append(
+                {
+                    "class": name,
+                    "images": int(of_class.sum()),
+                    "top1": round(float(top1[of_class].mean()), 4),
+                    "top5": round(float(top5[of_class].mean()), 4),
+                }
+            )
+    return measured, classes
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="python -m zoo.evaluate")
-    parser.add_argument("id", help="a published weight")
-    parser.add_argument("--data-dir", type=Path, required=True)
-    arguments = parser.parse_args()
-    classifier = keras_attn.load(arguments.id, verify=True)
-    for name in classifier.metadata.metrics:
-        images, labels, _ = data.load(name, arguments.data_dir, "val")
-        measured = accuracies(classifier.model, images, labels)
-        print(json.dumps({name: {"val": measured}}))
+def _cross_entropy(outputs, own):
+    outputs, own = outputs.astype("float64"), own.astype("float64")
+    if np.abs(outputs.sum(1) - 1).max() < 0.05:  # probabilities, rounded
+        return float(-np.log(np.maximum(own, 1e-7)).mean())
+    highest = outputs.max(1)
+    exponentials = np.exp(outputs - highest[:, None])
+    return float((highest + np.log(exponentials.sum(1)) - own).mean())
+
+
+def open_model(model):
+    """Return the function to predict with, the size of its images, and the
+    name of its data set where the model knows it."""
+    path = Path(model)
+    if path.suffix == ".tflite":
+        return *_open_lite(path), None
+    if path.is_dir():
+        return *_open_saved_model(path), None
+    if path.suffix == ".keras":
+        return *_open_keras(path), None
+    import keras_attn
+
+    classifier = keras_attn.load(model, verify=True)
+    [data_set] = classifier.metadata.metrics
+    return classifier.model.predict_on_batch, classifier.input_size[0], data_set
+
+
+def _open_keras(path):
+    import keras
+
+    import keras_attn.layers  # noqa: F401  (registers the layers)
+
+    model = keras.saving.load_model(path, compile=False)
+    return model.predict_on_batch, model.input_shape[1]
+
+
+def _open_saved_model(path):
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(path).signatures["serving_default"]
+    [(name, spec)] = signature.structured_input_signature[1].items()
+
+    def predict(images):
+        [outputs] = signature(**{name: tf.cast(images, spec.dtype)}).values()
+        return outputs
+
+    return predict, spec.shape[1]
+
+
+def _open_lite(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    [image] = interpreter.get_input_details()
+    [output] = interpreter.get_output_details()
+    if image["dtype"] not in (np.float32, np.uint8):
+        raise ValueError(
+            f"The input of {path} must be float32 or uint8. "
+            f"Received: {np.dtype(image['dtype'])}"
+        )
+
+    def predict(images):
+        interpreter.resize_tensor_input(image["index"], images.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(image["index"], images.astype(image["dtype"]))
+        interpreter.invoke()
+        return interpreter.get_tensor(output["index"])
+
+    return predict, int(image["shape"][1])
+
+
+def write_csv(path, rows):
+    """Write dictionaries of the same keys as a table."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":
-    main()
+    app()

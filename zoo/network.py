@@ -3,6 +3,7 @@
 import keras
 
 from keras_attn import applications
+from zoo import equivariance
 from zoo import variants
 
 # Gains, offsets and the few weights that have a unit are not shrunk.
@@ -35,6 +36,16 @@ def _only_size(data):
     sizes = {phase["size"] for phase in data["training_sizes"]}
     sizes.add(data["evaluation_size"])
     return sizes.pop() if len(sizes) == 1 else None
+
+
+def with_constraints(network, recipe):
+    """Return the model to train: the network, or around it what adds the
+    terms that the table `[equivariance]` of the recipe asks for."""
+    if "equivariance" not in recipe:
+        return network
+    return equivariance.EquivariantTraining(
+        network, **recipe["equivariance"], seed=recipe["training"]["seed"]
+    )
 
 
 def prepare(model, training, steps_per_epoch):

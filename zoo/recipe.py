@@ -8,7 +8,7 @@ under one recipe.
 import tomllib
 from pathlib import Path
 
-TABLES = ("data", "augmentation", "model", "training")
+TABLES = ("data", "augmentation", "model", "equivariance", "training")
 
 
 def read(path, overrides=()):

@@ -7,58 +7,89 @@ float32), measures that very file on the validation images, and enters
 everything into `weights_manifest.json`.
 """
 
-import argparse
 import hashlib
 import json
 import os
 import shutil
-import tomllib
 from pathlib import Path
+from typing import Annotated
 
 import h5py
 import jsonschema
 import keras
 import numpy as np
+import typer
 
-from keras_attn import applications
 from keras_attn.weights import golden
 from keras_attn.weights import load_weights
 from keras_attn.weights import manifest
 from zoo import data
 from zoo import evaluate
 from zoo import macs
+from zoo import network
+from zoo import recipe as recipes
+from zoo import train
 
 WEIGHTS = Path("zoo/weights")
 HISTORIES = Path("zoo/results/training")
 SCHEMA = Path(__file__).with_name("weights_manifest.schema.json")
 RECIPES = Path("zoo/recipes")
+METRICS = "images", "top1", "top5"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def register(run, weight_id, data_dir):
-    """Enter the weight of a run into the manifest; return the entry."""
+    """Enter the weight of a run into the manifest; return the entry.
+
+    Args:
+        run: Path of the output folder of `zoo.train`.
+        weight_id: String, `architecture.dataset_resolution`.
+        data_dir: Path, see `zoo.data.load`.
+
+    Raises:
+        ValueError: if the published recipe of this id is not the one that was
+            run.
+    """
     recipe = _recipe(run, weight_id)
     data_set, size = recipe["data"]["name"], recipe["data"]["evaluation_size"]
-    images, labels, class_names = data.load(data_set, data_dir, "val")
-    model = build(recipe, size)
+    split = data.load(data_set, data_dir, "val")
+    model = network.build(recipe, size, classifier_activation="softmax")
     load_weights(model, run / "last.weights.h5")
     WEIGHTS.mkdir(parents=True, exist_ok=True)
     file = WEIGHTS / f"{weight_id}.weights.h5"
     save_compactly(model, file)
     load_weights(model, file)
+    measured, _ = evaluate.measure(
+        model.predict_on_batch,
+        data.evaluation_batches(split, size),
+        split.class_names,
+    )
 
     history = HISTORIES / f"{weight_id}.csv"
     history.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(run / "history.csv", history)
-    probabilities = model(golden.golden_image(size), training=False)
     entry = {
         "id": weight_id,
+        **_network(recipe, model, file),
+        "class_names": data_set,
+        "metrics": {data_set: {"val": {key: measured[key] for key in METRICS}}},
+        "training": _training(run, recipe, weight_id, history),
+    }
+    _enter(entry, data_set, split.class_names)
+    return entry
+
+
+def _network(recipe, model, file):
+    """Return what the manifest says about the network and its file."""
+    size = recipe["data"]["evaluation_size"]
+    arguments = dict(recipe["model"]["arguments"])
+    del arguments["classes"]  # the class names tell
+    probabilities = model(golden.golden_image(size), training=False)
+    return {
         "summary": recipe["summary"],
         "constructor": recipe["model"]["constructor"],
-        "arguments": {
-            name: value
-            for name, value in recipe["model"]["arguments"].items()
-            if name != "classes"
-        },
+        "arguments": arguments,
         "file": file.name,
         "bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -71,19 +102,6 @@ def register(run, weight_id, data_dir):
             "interpolation": "bilinear",
             "pixel_range": [0, 255],
         },
-        "class_names": data_set,
-        "metrics": {
-            data_set: {"val": evaluate.accuracies(model, images, labels)}
-        },
-        "training": {
-            "recipe": str(RECIPES / f"{weight_id}.toml"),
-            "seed": recipe["training"]["seed"],
-            "history": str(history),
-            "evaluation_command": (
-                f"python -m zoo.evaluate {weight_id} --data-dir DIR"
-            ),
-            **json.loads((run / "run.json").read_text()),
-        },
         "keras": {
             "made_with": keras.version(),
             "tested_with": f">={keras.version()}",
@@ -95,29 +113,37 @@ def register(run, weight_id, data_dir):
         },
         "hub": None,
     }
-    _enter(entry, data_set, class_names)
-    return entry
+
+
+def _training(run, recipe, weight_id, history):
+    """Return what the manifest says about how the weight was made."""
+    started = json.loads((run / train.RUN).read_text())
+    return {
+        "recipe": str(RECIPES / f"{weight_id}.toml"),
+        "seed": recipe["training"]["seed"],
+        "command": started["command"],
+        "commit": started["commit"],
+        "history": str(history),
+        "evaluation_command": (
+            f"python -m zoo.evaluate {weight_id} --data-dir DIR"
+        ),
+    }
 
 
 def _recipe(run, weight_id):
     """Return the published recipe, which must be the one that was run."""
-    recipe = tomllib.loads((RECIPES / f"{weight_id}.toml").read_text())
-    ran = tomllib.loads((run / "recipe.toml").read_text())
-    for table in ("data", "model", "training"):
-        if recipe[table] != ran[table]:
+    started = json.loads((run / train.RUN).read_text())
+    ran = json.loads((run / train.RECIPE).read_text())
+    published = recipes.read(
+        RECIPES / f"{weight_id}.toml", started["overrides"]
+    )
+    for table in recipes.TABLES:
+        if published.get(table) != ran.get(table):
             raise ValueError(
                 f"The table [{table}] of the recipe of {weight_id} is not the "
                 f"one that {run} was trained with"
             )
-    return recipe
-
-
-def build(recipe, size):
-    """Return the network of a recipe, with probabilities as its output."""
-    constructor = getattr(applications, recipe["model"]["constructor"])
-    return constructor(
-        **recipe["model"]["arguments"], input_shape=(size, size, 3)
-    )
+    return published
 
 
 def save_compactly(model, file):
@@ -149,20 +175,25 @@ def _enter(entry, data_set, class_names):
     others = [old for old in document["weights"] if old["id"] != entry["id"]]
     document["weights"] = sorted([*others, entry], key=lambda e: e["id"])
     jsonschema.validate(document, json.loads(SCHEMA.read_text()))
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-    os.replace(unfinished, path)
+    train.write_json(path, document)
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="python -m zoo.register")
-    parser.add_argument("run", type=Path, help="output folder of zoo.train")
-    parser.add_argument("id", help="architecture.dataset_resolution")
-    parser.add_argument("--data-dir", type=Path, required=True)
-    arguments = parser.parse_args()
-    entry = register(arguments.run, arguments.id, arguments.data_dir)
+@app.command()
+def main(
+    run: Annotated[Path, typer.Argument(help="Output folder of zoo.train.")],
+    weight_id: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="architecture.dataset_resolution"),
+    ],
+    data_dir: Annotated[Path, typer.Option(help="Where the data set is.")],
+):
+    """Turn a finished training into a published weight."""
+    try:
+        entry = register(run, weight_id, data_dir)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"zoo.register: {error}") from None
     print(json.dumps(entry["metrics"], indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -8,9 +8,7 @@ of the last and the best epoch, and at the end `result.json`. A stopped run
 goes on after its last whole epoch when it is started again.
 """
 
-import contextlib
 import csv
-import enum
 import json
 import os
 import shlex
@@ -19,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Annotated
+from typing import Literal
 
 import typer
 
@@ -29,11 +28,6 @@ RUN = "run.json"
 RESULT = "result.json"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-class Strategy(enum.StrEnum):
-    mirrored = "mirrored"
-    none = "none"
 
 
 @app.command()
@@ -50,12 +44,14 @@ def main(
         ),
     ] = (),
     strategy: Annotated[
-        Strategy,
+        Literal["mirrored", "data-parallel", "none"] | None,
         typer.Option(
             help="mirrored: tf.distribute.MirroredStrategy over all visible "
-            "devices (TensorFlow); none: one device."
+            "devices, the default on TensorFlow; data-parallel: "
+            "keras.distribution.DataParallel over those of all processes, the "
+            "default on JAX; none: one device."
         ),
-    ] = Strategy.mirrored,
+    ] = None,
 ):
     """Train a network from a recipe, or go on with a training."""
     try:
@@ -115,18 +111,19 @@ def start(out, path, recipe, overrides):
     write_json(out / RECIPE, recipe)
 
 
-def train(recipe, data_dir, out, strategy=Strategy.mirrored):
+def train(recipe, data_dir, out, strategy=None):
     """Train, or go on training, and return the result.
 
     Args:
         recipe: A recipe, see `zoo.recipe`.
         data_dir: Path, see `zoo.data.load`.
         out: Path of an existing folder for the results.
-        strategy: A `Strategy`.
+        strategy: See `zoo.strategy.begin`.
 
     Returns:
-        A dictionary: metrics of the last epoch on the validation images, and
-        what the network costs.
+        A dictionary of the metrics of the last epoch on the validation
+        images, the best top-1 of any epoch, and the seconds an epoch took.
+        `None` in all processes but the first.
 
     Raises:
         ArithmeticError: if the loss becomes infinite or is not a number.
@@ -136,65 +133,65 @@ def train(recipe, data_dir, out, strategy=Strategy.mirrored):
 
     from zoo import callbacks
     from zoo import data
-    from zoo import network
+    from zoo import network as networks
+    from zoo import strategy as strategies
 
     training = recipe["training"]
     keras.utils.set_random_seed(training["seed"])
     keras.config.set_dtype_policy(recipe["model"]["dtype_policy"])
+    scope = strategies.begin(strategy)
     name = recipe["data"]["name"]
     split = data.load(name, data_dir, "train")
     validation = data.load(name, data_dir, "val")
     steps_per_epoch = len(split) // training["batch_size"]
-    with _scope(strategy):
-        model = network.build(recipe)
-        network.prepare(model, training, steps_per_epoch)
-    first_epoch = callbacks.restore(model, out, steps_per_epoch)
-    begin = time.time()
-    model.fit(
-        data.training_batches(split, recipe, first_epoch),
-        initial_epoch=first_epoch,
-        epochs=training["epochs"],
-        steps_per_epoch=steps_per_epoch,
-        shuffle=False,
-        validation_data=data.evaluation_batches(
-            validation, recipe["data"]["evaluation_size"]
-        ),
-        callbacks=callbacks.all_of(out, recipe, first_epoch),
-        verbose=1 if sys.stdout.isatty() else 2,
+    with scope:
+        network = networks.build(recipe)
+        model = networks.with_constraints(network, recipe)
+        networks.prepare(model, training, steps_per_epoch)
+        strategies.synchronize_batch_norm(network)
+        first_epoch = callbacks.restore(model, out, steps_per_epoch)
+    part = strategies.process(), strategies.processes()
+    writers = callbacks.all_of(
+        out, network, recipe, first_epoch, writes=part[0] == 0
     )
+    begin = time.time()
+    try:
+        model.fit(
+            data.training_batches(split, recipe, first_epoch, part),
+            initial_epoch=first_epoch,
+            epochs=training["epochs"],
+            steps_per_epoch=steps_per_epoch,
+            shuffle=False,
+            validation_data=data.evaluation_batches(
+                validation, recipe["data"]["evaluation_size"], part
+            ),
+            callbacks=writers,
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    except ArithmeticError:
+        for writer in writers:
+            writer.on_train_end()  # closes its files
+        raise
     seconds = time.time() - begin
-    result = _result(model, recipe, out / callbacks.HISTORY)
-    epochs = training["epochs"] - first_epoch
-    result["seconds_per_epoch"] = round(seconds / max(epochs, 1), 1)
+    if part[0] > 0:
+        return None
+    epochs = max(training["epochs"] - first_epoch, 1)
+    result = _result(out / callbacks.HISTORY, seconds / epochs)
     write_json(out / RESULT, result)
     (out / callbacks.BACKUP).unlink()
     return result
 
 
-def _scope(strategy):
-    """Return the context to build a model in."""
-    import keras
-
-    if strategy == Strategy.none or keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
-    import tensorflow as tf
-
-    return tf.distribute.MirroredStrategy().scope()
-
-
-def _result(model, recipe, history):
-    from zoo import macs
-
+def _result(history, seconds_per_epoch):
     with open(history, newline="") as file:
         rows = list(csv.DictReader(file))
-    last, size = rows[-1], recipe["data"]["evaluation_size"]
+    last = rows[-1]
     return {
         "top1": round(float(last["val_top1"]), 4),
         "top5": round(float(last["val_top5"]), 4),
         "loss": round(float(last["val_loss"]), 4),
-        "best_top1": round(max(float(r["val_top1"]) for r in rows), 4),
-        "parameters": macs.trainable_parameters(model),
-        "macs": macs.count(model, (size, size, 3)),
+        "best_top1": round(max(float(row["val_top1"]) for row in rows), 4),
+        "seconds_per_epoch": round(seconds_per_epoch, 1),
     }
 
 

@@ -134,35 +134,37 @@ def _tensorflow_dataset(name, data_dir, split):
     import tensorflow_datasets as tfds
 
     if name == "image_folder":
-        builder = tfds.ImageFolder(str(data_dir))
+        builder = _image_folder(data_dir)
     else:
         builder = _prepared_builder(name, data_dir)
+    splits = builder.info.splits
     if split == "val":
-        split = next(
-            (
-                s
-                for s in ("val", *EVALUATION_SPLITS)
-                if s in builder.info.splits
-            ),
-            split,
-        )
-    if split not in builder.info.splits:
+        split = next((s for s in EVALUATION_SPLITS if s in splits), split)
+    if split not in splits:
         raise ValueError(
-            f"The data set {name} has no such split. Expected one of "
-            f"{sorted(builder.info.splits)}. Received: split={split!r}"
+            f"The data set {name} has the splits {sorted(splits)}, but no "
+            f"{split!r}."
         )
-    count = builder.info.splits[split].num_examples
+    count = splits[split].num_examples
     features = builder.info.features
-    class_names = list(features["label"].names)
     images = builder.as_dataset(split=split, as_supervised=True)
     shape = features["image"].shape
-    in_memory = None not in shape and (
-        count * np.prod(shape) <= MOST_BYTES_IN_MEMORY
-    )
-    if not in_memory:
+    class_names = list(features["label"].names)
+    if None in shape or count * np.prod(shape) > MOST_BYTES_IN_MEMORY:
         return StoredSplit(images, count, class_names)
     pictures, labels = zip(*tfds.as_numpy(images))
     return ArraySplit(np.stack(pictures), np.int32(labels), class_names)
+
+
+def _image_folder(folder):
+    import tensorflow_datasets as tfds
+
+    if not (folder / "train").is_dir():
+        raise FileNotFoundError(
+            f"{folder} is no folder of images: it has no folder 'train'. Pass "
+            "one with train/CLASS/* and val/CLASS/* as --data-dir."
+        )
+    return tfds.ImageFolder(str(folder))
 
 
 def _prepared_builder(name, data_dir):
@@ -175,14 +177,15 @@ def _prepared_builder(name, data_dir):
             "`name` must be 'tiny_imagenet', 'image_folder' or a name of "
             f"tensorflow-datasets. Received: name={name!r}"
         ) from None
+    # Not from Google's storage, which holds old versions.
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-        )
+        builder.download_and_prepare(download_config=config)
     except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         raise FileNotFoundError(
             f"{data_dir} does not hold {name}, and tensorflow-datasets could "
-            f"not prepare it there ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]})"
+            f"not prepare it there. Prepare it where there is a network and "
+            f"pass that folder as --data-dir. ({reason})"
         ) from error
     return builder

@@ -1,0 +1,52 @@
+"""A small recipe, and helpers of several tests."""
+
+import csv
+import tomllib
+
+RECIPE = """
+paper = "https://example.org"
+summary = "A test."
+[data]
+name = "tiny_imagenet"
+evaluation_size = 16
+training_sizes = [{ from_epoch = 0, size = 12 }, { from_epoch = 1, size = 16 }]
+crop_area = [0.35, 1.0]
+crop_aspect_ratio = [0.75, 1.333]
+[model]
+constructor = "AttnResNet"
+dtype_policy = "mixed_bfloat16"
+[model.arguments]
+blocks_per_stage = [1, 1]
+bottleneck = false
+width = 16
+stem_strides = 2
+classes = 3
+attention = "cram"
+attention_stages = [2]
+[training]
+seed = 0
+epochs = 2
+batch_size = 4
+peak_learning_rate = 0.1
+warmup_epochs = 1
+momentum = 0.9
+weight_decay = 1e-3
+label_smoothing = 0.1
+"""
+
+
+def small_recipe(**tables):
+    """Return the recipe with other values in its tables."""
+    recipe = tomllib.loads(RECIPE)
+    for table, values in tables.items():
+        recipe.setdefault(table, {}).update(values)
+    return recipe
+
+
+def history(run):
+    """Return the rows of a training, with numbers in them."""
+    with open(run / "history.csv") as file:
+        return [
+            {key: float(value) for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,365 @@
+"""Data sets, and what augmentation promises."""
+
+import io
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.subprocesses import WITHOUT_TENSORFLOW
+from tests.subprocesses import run_python
+from tests.zoo.common import small_recipe
+from zoo import data
+from zoo.data import array_batches
+from zoo.data import crops
+from zoo.data import tensorflow_batches
+from zoo.data.augmentation import BatchAugmentation
+from zoo.data.sources import ArraySplit
+from zoo.data.sources import StoredSplit
+
+
+def test_tiny_imagenet_is_read(data_dir):
+    for split, count in (("train", 15), ("val", 6)):
+        read = data.load("tiny_imagenet", data_dir, split)
+        assert read.images.shape == (count, 16, 16, 3)
+        assert read.images.dtype == "uint8" and len(read) == count
+        assert read.class_names == ["red", "green", "blue"]
+        np.testing.assert_array_equal(
+            read.images.mean(axis=(1, 2)).argmax(axis=1), read.labels
+        )
+
+
+def test_cifar100_is_read_from_parquet(tmp_path):
+    """Lossless pictures in a table, the class names in its metadata."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), "uint8")
+    for split in ("train", "test"):
+        files = []
+        for image in images:
+            file = io.BytesIO()
+            Image.fromarray(image).save(file, "WEBP", lossless=True)
+            files.append(file.getvalue())
+        table = pyarrow.table(
+            {"image": files, "label": np.int16([2, 0, 1, 2])}
+        ).replace_schema_metadata({"classes": "apple,bear,cup"})
+        pyarrow.parquet.write_table(
+            table, tmp_path / f"cifar100_{split}.parquet"
+        )
+    read = data.load("cifar100", tmp_path, "val")
+    np.testing.assert_array_equal(read.images, images)
+    assert list(read.labels) == [2, 0, 1, 2] and read.labels.dtype == "int32"
+    assert read.class_names == ["apple", "bear", "cup"]
+
+
+def test_a_folder_of_images_of_any_size_becomes_batches(tmp_path):
+    for split, count in (("train", 5), ("val", 3)):
+        for label, name in enumerate(("cat", "dog")):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                picture = Image.new("RGB", (20 + index, 30), (200 * label,) * 3)
+                picture.save(folder / f"{index}.png")
+    read = data.load("image_folder", tmp_path, "train")
+    assert isinstance(read, StoredSplit) and len(read) == 10
+    assert read.class_names == ["cat", "dog"]
+    recipe = small_recipe()
+    seen = list(data.training_batches(read, recipe))
+    assert [tuple(images.shape) for images, _ in seen] == [
+        *[(4, 12, 12, 3)] * 2,
+        *[(4, 16, 16, 3)] * 2,
+    ]
+    for images, labels in seen:
+        np.testing.assert_allclose(
+            images[:, 5, 5, 0], 200 * np.argmax(labels, -1), atol=1e-3
+        )
+    validation = data.load("image_folder", tmp_path, "val")
+    [(images, labels)] = data.evaluation_batches(validation, 16)
+    assert images.shape == (6, 16, 16, 3)
+    assert sorted(np.argmax(labels, -1)) == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_data_set_of_tfds_is_prepared_and_read(tmp_path):
+    """A builder that is defined here is known by its name from then on."""
+    import tensorflow_datasets as tfds
+
+    class SpottedImages(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(8, 8, 3)),
+                "label": tfds.features.ClassLabel(names=["plain", "spotted"]),
+            }
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=("image", "label"),
+            )
+
+        def _split_generators(self, download):
+            return {"train": self._examples(6), "test": self._examples(4)}
+
+        def _examples(self, count):
+            for number in range(count):
+                image = np.zeros((8, 8, 3), "uint8")
+                image[::2] = 100 * (number % 2)
+                yield number, {"image": image, "label": number % 2}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    for _ in range(2):  # prepares, then finds what is prepared
+        read = data.load("spotted_images", tmp_path, "train")
+        assert isinstance(read, ArraySplit) and len(read) == 6
+        assert read.class_names == ["plain", "spotted"]
+        np.testing.assert_array_equal(
+            read.images.max((1, 2, 3)), 100 * read.labels
+        )
+    assert len(data.load("spotted_images", tmp_path, "val")) == 4
+
+    class LostImages(SpottedImages):
+        def _split_generators(self, download):
+            raise ConnectionError("no route to host")
+
+    with pytest.raises(FileNotFoundError, match="lost_images.*no route"):
+        data.load("lost_images", tmp_path, "train")
+
+
+def test_missing_data_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--data-dir"):
+        data.load("tiny_imagenet", tmp_path, "train")
+    with pytest.raises(ValueError, match="name='imagenet3000'"):
+        data.load("imagenet3000", tmp_path, "train")
+    with pytest.raises(FileNotFoundError, match="--data-dir"):
+        data.load("image_folder", tmp_path, "train")
+    with pytest.raises(ValueError, match="split='test'"):
+        data.load("tiny_imagenet", tmp_path, "test")
+
+
+def numbered_images(count=10, size=16):
+    """The red of an image is its number; green marks its lower half."""
+    images = np.zeros((count, size, size, 3), "uint8")
+    images[..., 0] = np.arange(count)[:, None, None]
+    images[:, size // 2 :, :, 1] = 200
+    names = [str(number) for number in range(count)]
+    return ArraySplit(images, np.arange(count, dtype="int32"), names)
+
+
+def on_tensorflow(recipe, first_epoch=0):
+    batches = data.training_batches(numbered_images(), recipe, first_epoch)
+    return [(images.numpy(), labels.numpy()) for images, labels in batches]
+
+
+def on_numpy(recipe, first_epoch=0, part=(0, 1)):
+    batches = array_batches.TrainingBatches(
+        numbered_images(), recipe, first_epoch, part
+    )
+    return [batches[index] for index in range(len(batches))]
+
+
+BOTH = pytest.mark.parametrize("batches", [on_tensorflow, on_numpy])
+
+
+@BOTH
+def test_every_epoch_shows_other_images_in_its_own_size(batches):
+    all_batches = batches(small_recipe())
+    assert [images.shape[1] for images, _ in all_batches] == [12, 12, 16, 16]
+    seen = [np.argmax(labels, axis=1) for _, labels in all_batches]
+    first, second = np.concatenate(seen[:2]), np.concatenate(seen[2:])
+    assert len(set(first)) == len(set(second)) == 8
+    assert list(first) != list(second)
+    for (images, labels), numbers in zip(all_batches, seen):
+        assert images.dtype == labels.dtype == "float32"
+        np.testing.assert_allclose(images[:, 0, 0, 0], numbers, atol=1e-4)
+
+
+@BOTH
+def test_a_resumed_run_sees_the_batches_it_would_have_seen(batches):
+    whole, resumed = batches(small_recipe()), batches(small_recipe(), 1)
+    for (image, label), (again, same) in zip(whole[2:], resumed, strict=True):
+        np.testing.assert_array_equal(image, again)
+        np.testing.assert_array_equal(label, same)
+    other = batches(small_recipe(training={"seed": 1}))
+    assert not np.array_equal(whole[0][0], other[0][0])
+
+
+def test_processes_share_the_batches_of_one():
+    whole = on_numpy(small_recipe())
+    parts = [on_numpy(small_recipe(), part=(part, 2)) for part in range(2)]
+    for (images, labels), *shares in zip(whole, *parts, strict=True):
+        for part, (their_images, their_labels) in enumerate(shares):
+            np.testing.assert_array_equal(images[part::2], their_images)
+            np.testing.assert_array_equal(labels[part::2], their_labels)
+
+
+def tensorflow_crops(images, settings):
+    return tensorflow_batches._crop(
+        tf.constant(images), settings, images.shape[1], [0, 0]
+    ).numpy()
+
+
+def numpy_crops(images, settings):
+    boxes, flipped = array_batches._draw_boxes(
+        np.random.default_rng(0), len(images), settings, images.shape[1:3]
+    )
+    return array_batches.crop(images, boxes, flipped, images.shape[1])
+
+
+BOTH_CROPS = pytest.mark.parametrize("cropped", [tensorflow_crops, numpy_crops])
+
+
+@BOTH_CROPS
+def test_crops_differ_and_half_are_flipped(cropped):
+    ramp = np.tile(np.arange(32, dtype="uint8")[None, None, :, None], 3)
+    images = np.repeat(np.broadcast_to(ramp, (1, 32, 32, 3)), 400, axis=0)
+    crop = cropped(images, small_recipe()["data"])
+    left, right = crop[:, 0, 0, 0], crop[:, 0, -1, 0]
+    assert 0.4 < np.mean(left > right) < 0.6
+    width = np.abs(right - left) / 31
+    # From the least area at the narrowest ratio to the whole width.
+    assert width.min() >= np.sqrt(0.35 * 0.75) - 0.02
+    assert width.max() < 1.001 and width.std() > 0.05
+    assert len(np.unique(left)) > 300
+
+
+@BOTH_CROPS
+def test_padded_crops_are_whole_pixels_of_the_image_or_black(cropped):
+    random = np.random.default_rng(0)
+    image = random.integers(1, 256, (1, 32, 32, 3), "uint8")
+    images = np.repeat(image, 200, axis=0)
+    padded = np.pad(image[0], ((4, 4), (4, 4), (0, 0)))
+    places = set()
+    for crop in cropped(images, {"crop_padding": 4}):
+        places.add(_place(crop, padded))
+    # 9 x 9 shifts, half of them mirrored: 200 draws find more than half.
+    assert len(places) > 100
+    assert 0.35 < np.mean([flipped for *_, flipped in places]) < 0.65
+
+
+def _place(crop, padded):
+    for flipped in (False, True):
+        straight = crop[:, ::-1] if flipped else crop
+        for top in range(9):
+            for left in range(9):
+                expected = padded[top : top + 32, left : left + 32]
+                if np.abs(straight - expected).max() < 0.1:
+                    return top, left, flipped
+    raise AssertionError("a crop is no shifted image")
+
+
+def test_both_paths_cut_the_same_boxes():
+    """TensorFlow's own kernel against NumPy's interpolation."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (6, 20, 24, 3), "uint8")
+    corners = random.uniform(-0.3, 0.6, (6, 2))
+    boxes = np.concatenate([corners, random.uniform(0.3, 1, (6, 2))], axis=1)
+    flipped = np.array([True, False] * 3)
+    ours = array_batches.crop(images, boxes, flipped, 16)
+    theirs = crops._crop(
+        tf.constant(images),
+        16,
+        *(tf.constant(column, "float32") for column in boxes.T),
+        tf.constant(flipped),
+    )
+    # A pixel on the very edge may fall on either side of it.
+    difference = np.abs(ours - theirs)
+    assert np.mean(difference > 0.1) < 0.01
+
+
+def mixed(settings, step=0, count=64):
+    """Augment images of random noise whose values tell their number."""
+    images = np.broadcast_to(
+        np.arange(1, count + 1, dtype="float32")[:, None, None, None],
+        (count, 16, 16, 3),
+    )
+    labels = np.eye(count, dtype="float32")
+    augment = BatchAugmentation(settings, seed=1)
+    result = augment(step, tf.constant(images), tf.constant(labels))
+    return [np.asarray(tensor) for tensor in result]
+
+
+def test_cutmix_labels_are_the_shares_of_the_pixels():
+    images, labels = mixed({"cutmix_alpha": 1.0})
+    shares = np.stack(
+        [(images[..., 0] == number).mean((1, 2)) for number in range(1, 65)],
+        axis=1,
+    )
+    np.testing.assert_allclose(shares.sum(1), 1)
+    assert np.abs(shares - labels).max() < 0.13  # whole pixels of 16 x 16
+    own = np.diag(shares)
+    assert own.std() > 0.1 and len(np.unique(own)) > 10  # one box an image
+
+
+def test_mixup_labels_are_the_shares_of_the_images():
+    images, labels = mixed({"mixup_alpha": 0.4})
+    np.testing.assert_allclose(labels.sum(1), 1, atol=1e-5)
+    expected = labels @ np.arange(1, 65)
+    np.testing.assert_allclose(images[:, 3, 7, 1], expected, rtol=1e-4)
+    assert np.diag(labels).std() > 0.1  # one share an image
+
+
+def test_cutmix_and_mixup_take_turns():
+    both = {"cutmix_alpha": 1.0, "mixup_alpha": 0.4}
+    cut, _ = mixed(both, step=0)
+    blended, _ = mixed(both, step=1)
+    assert np.all(cut == cut.round()) and np.ptp(cut, axis=(1, 2)).max() > 0
+    assert not np.all(blended == blended.round())
+    assert np.ptp(blended, axis=(1, 2)).max() < 1e-3
+
+
+def test_rand_augment_differs_by_image_and_stays_in_range():
+    picture = np.random.default_rng(0).uniform(40, 200, (1, 16, 16, 3))
+    images = tf.constant(np.repeat(picture, 32, 0), "float32")
+    augment = BatchAugmentation({"rand_augment_magnitude": 0.5}, seed=1)
+    result, labels = augment(0, images, tf.eye(32))
+    result = result.numpy()
+    assert result.shape == images.shape and result.dtype == "float32"
+    assert result.min() >= 0 and result.max() <= 255
+    assert len(np.unique(result.reshape(32, -1), axis=0)) > 16
+    np.testing.assert_array_equal(labels, np.eye(32))
+
+
+def test_an_unknown_augmentation_is_an_error():
+    with pytest.raises(ValueError, match="cutmix"):
+        BatchAugmentation({"cutmix": 1.0}, seed=1)
+
+
+def test_augmented_batches_are_the_same_for_the_same_seed():
+    recipe = small_recipe(
+        augmentation={"rand_augment_magnitude": 0.5, "cutmix_alpha": 1.0}
+    )
+    for (one, label), (two, same) in zip(
+        on_tensorflow(recipe), on_tensorflow(recipe)
+    ):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(label, same)
+
+
+BATCHES_OF_JAX = """
+import numpy as np
+from tests.zoo.common import small_recipe
+from zoo import data
+from zoo.data.sources import ArraySplit
+images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), "uint8")
+split = ArraySplit(images, np.arange(9) % 3, ["a", "b", "c"])
+recipe = small_recipe(augmentation={
+    "rand_augment_magnitude": 0.5, "cutmix_alpha": 1.0, "mixup_alpha": 0.2})
+batches = data.training_batches(split, recipe)
+assert len(batches) == 4
+for index in range(len(batches)):
+    images, labels = map(np.asarray, batches[index])
+    size = 12 if index < 2 else 16
+    assert images.shape == (4, size, size, 3) and labels.shape == (4, 3)
+    assert images.dtype == labels.dtype == "float32"
+    assert 0 <= images.min() and images.max() <= 255
+    np.testing.assert_allclose(labels.sum(1), 1, atol=1e-5)
+for size in (16, 8):
+    (images, labels), = [data.evaluation_batches(split, size)[0]]
+    assert images.shape == (9, size, size, 3)
+    assert np.asarray(images).max() > 200
+"""
+
+
+def test_the_batches_of_jax_need_no_tensorflow():
+    run_python(WITHOUT_TENSORFLOW + BATCHES_OF_JAX, backend="jax")

@@ -1,0 +1,131 @@
+"""What is measured of a classifier, in every form it comes in."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from keras_attn.applications import AttnResNet
+from tests.subprocesses import run_python
+from zoo import data
+from zoo import evaluate
+
+
+def test_metrics_are_those_of_keras():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(300, 12)).astype("float32") * 2
+    labels = random.integers(0, 12, 300)
+    one_hot = np.eye(12)[labels]
+    softmax = np.asarray(keras.ops.softmax(logits))
+    batches = [
+        (np.arange(200), one_hot[:200]),
+        (np.arange(200, 300), one_hot[200:]),
+    ]
+    expected = {
+        "images": 300,
+        "top1": keras.metrics.sparse_categorical_accuracy,
+        "top5": keras.metrics.sparse_top_k_categorical_accuracy,
+        "loss": keras.metrics.sparse_categorical_crossentropy,
+    }
+    names = [f"class {label}" for label in range(12)]
+    for outputs in (logits, softmax):
+        measured, classes = evaluate.measure(
+            lambda index, outputs=outputs: outputs[index], batches, names
+        )
+        assert measured.pop("images_per_second") > 0
+        for key, value in measured.items():
+            metric = expected[key]
+            if callable(metric):
+                metric = np.mean(metric(labels, softmax))
+            assert value == pytest.approx(metric, abs=2e-4), key
+    assert [row["class"] for row in classes] == names
+    total = sum(row["images"] * row["top1"] for row in classes)
+    assert total / 300 == pytest.approx(measured["top1"], abs=1e-3)
+
+
+def test_a_constant_answer_is_not_right():
+    """Equal scores for all classes are no knowledge of any."""
+    one_hot = np.eye(10)
+    measured, _ = evaluate.measure(
+        lambda images: np.full((10, 10), 0.1),
+        [(np.zeros(10), one_hot)],
+        "abcdefghij",
+    )
+    assert measured["top1"] == 0
+
+
+def test_another_number_of_classes_is_an_error():
+    with pytest.raises(ValueError, match="has 3 classes"):
+        evaluate.measure(
+            lambda images: np.zeros((2, 5)),
+            [(np.zeros(2), np.eye(3)[:2])],
+            ["a", "b", "c"],
+        )
+
+
+@pytest.fixture
+def model():
+    model = AttnResNet(
+        (1, 1),
+        bottleneck=False,
+        width=16,
+        stem_strides=2,
+        attention="cram",
+        attention_stages=[3],
+        input_shape=(16, 16, 3),
+        classes=3,
+    )
+    # Different answers for different colours.
+    model.layers[-1].kernel.assign(
+        20 * np.random.default_rng(0).normal(size=(32, 3))
+    )
+    return model
+
+
+def test_every_form_of_a_model_measures_the_same(model, data_dir, tmp_path):
+    split = data.load("tiny_imagenet", data_dir, "val")
+    batches = data.evaluation_batches(split, 16)
+    expected, _ = evaluate.measure(
+        model.predict_on_batch, batches, split.class_names
+    )
+    model.save(tmp_path / "model.keras")
+    model.export(tmp_path / "saved", verbose=False)
+    # The converter keeps the memory it takes: in a process of its own.
+    run_python(
+        "import sys, tensorflow as tf; from pathlib import Path;"
+        "converter = tf.lite.TFLiteConverter.from_saved_model(sys.argv[1]);"
+        "Path(sys.argv[2]).write_bytes(converter.convert())",
+        tmp_path / "saved",
+        tmp_path / "model.tflite",
+    )
+    for name in ("model.keras", "saved", "model.tflite"):
+        per_class = tmp_path / "classes.csv"
+        result = CliRunner().invoke(
+            evaluate.app,
+            [
+                *(str(tmp_path / name), "--data", "tiny_imagenet"),
+                *("--data-dir", str(data_dir)),
+                *("--per-class", str(per_class)),
+            ],
+        )
+        assert result.exit_code == 0, result.output
+        measured = json.loads(result.output.splitlines()[-1])
+        for key in ("images", "top1", "top5"):
+            assert measured[key] == expected[key], (name, key)
+        assert measured["loss"] == pytest.approx(expected["loss"], abs=2e-3)
+        with open(per_class) as file:
+            rows = list(csv.DictReader(file))
+        assert [row["class"] for row in rows] == ["red", "green", "blue"]
+        assert [row["images"] for row in rows] == ["2"] * 3
+
+
+def test_a_model_in_a_file_needs_the_name_of_a_data_set(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(SystemExit, match="--data is needed"):
+        evaluate.app(
+            [str(tmp_path / "model.keras"), "--data-dir", str(tmp_path)],
+            standalone_mode=False,
+        )

@@ -1,0 +1,73 @@
+"""What a recipe is made of."""
+
+from pathlib import Path
+
+import pytest
+
+from keras_attn import applications
+from tests.zoo.common import RECIPE
+from zoo import network
+from zoo import recipe
+
+PUBLISHED = sorted(Path("zoo/recipes").glob("*.toml"))
+
+
+def test_overrides_are_toml_or_text(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(RECIPE)
+    read = recipe.read(
+        path,
+        [
+            "training.seed=7",
+            "training.ema_momentum=0.5",
+            "model.arguments.attention=gsa",
+            "model.arguments.attention_stages=[3]",
+            "augmentation.mixup_alpha=0.2",
+        ],
+    )
+    assert read["training"]["seed"] == 7
+    assert read["training"]["ema_momentum"] == 0.5
+    assert read["training"]["epochs"] == 2
+    arguments = read["model"]["arguments"]
+    assert arguments["attention"] == "gsa" and arguments["classes"] == 3
+    assert arguments["attention_stages"] == [3]
+    assert read["augmentation"] == {"mixup_alpha": 0.2}
+
+
+@pytest.mark.parametrize("override", ["seed=1", "training.seed", "other.a=1"])
+def test_a_malformed_override_is_an_error(tmp_path, override):
+    path = tmp_path / "a.toml"
+    path.write_text(RECIPE)
+    with pytest.raises(ValueError, match=override):
+        recipe.read(path, [override])
+
+
+def test_a_recipe_can_be_like_another(tmp_path):
+    (tmp_path / "base.toml").write_text(RECIPE)
+    own = 'like = "base.toml"\nsummary = "Own."\n[training]\nepochs = 9\n'
+    (tmp_path / "own.toml").write_text(own)
+    base = recipe.read(tmp_path / "base.toml")
+    merged = recipe.read(tmp_path / "own.toml")
+    assert merged.pop("summary") == "Own." and base.pop("summary") == "A test."
+    assert merged["training"].pop("epochs") == 9
+    assert base["training"].pop("epochs") == 2
+    assert merged == base
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path):
+    (tmp_path / "a.toml").write_text("[data\n")
+    with pytest.raises(ValueError, match="a.toml is not TOML"):
+        recipe.read(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_published_recipes_build_and_state_their_command(path):
+    read = recipe.read(path)
+    head = path.read_text().partition("\n\n")[0]
+    assert f"python -m zoo.train zoo/recipes/{path.name}" in head
+    assert "minutes" in head
+    assert hasattr(applications, read["model"]["constructor"])
+    size = read["data"]["evaluation_size"]
+    model = network.build(read, size)
+    assert model.input_shape == (None, size, size, 3)
+    assert model.output_shape == (None, read["model"]["arguments"]["classes"])

@@ -1,0 +1,88 @@
+"""From images to a registered weight, on a data set made here."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import keras
+import numpy as np
+import pytest
+
+from keras_attn.applications import CRAMResNet14Small
+from keras_attn.weights import golden
+from keras_attn.weights import load_weights
+from keras_attn.weights import manifest
+from tests.zoo.common import RECIPE
+from zoo import recipe as recipes
+from zoo import register
+from zoo import train
+
+OVERRIDES = ["training.seed=3"]
+PUBLISHED = """
+like = "base.toml"
+[model]
+constructor = "AttnResNet14Small"
+arguments = { attention = "cram", attention_stages = [3] }
+"""
+
+
+def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weight_id = "cram_resnet14_small.test_16"
+    published = Path("zoo/recipes") / f"{weight_id}.toml"
+    published.parent.mkdir(parents=True)
+    base = RECIPE.partition("[model.arguments]")
+    base = base[0] + "arguments = { classes = 3, stem_strides = 2 }\n"
+    base += RECIPE[RECIPE.index("[training]") :]
+    (published.parent / "base.toml").write_text(base)
+    published.write_text(PUBLISHED)
+    run = tmp_path / "run"
+    recipe = recipes.read(published, OVERRIDES)
+    train.start(run, published, recipe, OVERRIDES)
+    train.train(recipe, data_dir, run)
+    keras.config.set_dtype_policy("float32")
+
+    published.write_text(f"{PUBLISHED}[training]\nepochs = 3")
+    with pytest.raises(ValueError, match=r"\[training\]"):
+        register.register(run, weight_id, data_dir)
+    published.write_text(PUBLISHED)
+    started = json.loads((run / train.RUN).read_text())
+    train.write_json(run / train.RUN, started | {"commit": 40 * "0"})
+    entry = register.register(run, weight_id, data_dir)
+
+    document = json.loads(Path(manifest.FILE_NAME).read_text())
+    jsonschema.validate(document, json.loads(register.SCHEMA.read_text()))
+    assert document["weights"] == [json.loads(json.dumps(entry))]
+    assert document["class_names"]["tiny_imagenet"] == ["red", "green", "blue"]
+    assert entry["metrics"]["tiny_imagenet"]["val"]["images"] == 6
+    assert entry["training"]["seed"] == 3
+    assert "--set training.seed=3" in entry["training"]["command"]
+    file = Path("zoo/weights") / entry["file"]
+    assert file.stat().st_size == entry["bytes"] < 7_000_000
+    assert entry["arguments"]["attention_stages"] == [3]
+    model = CRAMResNet14Small(
+        attention_stages=[3], classes=3, input_shape=(16, 16, 3)
+    )
+    load_weights(model, file)
+    answer = np.asarray(model(golden.golden_image(16), training=False))[0]
+    for index, probability in entry["golden_output"]["top"]:
+        assert abs(answer[index] - probability) < 1e-3
+
+
+def test_compact_files_hold_halves_and_whole_vectors(tmp_path):
+    model = CRAMResNet14Small(input_shape=(16, 16, 3), classes=2)
+    model.save_weights(tmp_path / "whole.weights.h5")
+    compact = tmp_path / "compact.weights.h5"
+    register.save_compactly(model, compact)
+
+    other = CRAMResNet14Small(input_shape=(16, 16, 3), classes=2)
+    load_weights(other, compact)
+
+    for ours, theirs in zip(other.weights, model.weights):
+        exact = len(theirs.shape) < 2
+        np.testing.assert_allclose(
+            ours, theirs, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-6
+        )
+    whole = (tmp_path / "whole.weights.h5").stat().st_size
+    assert compact.stat().st_size < 0.55 * whole
+    assert len(list(tmp_path.iterdir())) == 2

@@ -1,0 +1,180 @@
+"""Several devices and several processes train as one does."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.subprocesses import run_python
+from tests.zoo.common import history
+from tests.zoo.common import small_recipe
+
+# One recipe on one device or two, in float32 and in mixed precision.
+TRAINED = """
+import json, sys
+import tensorflow as tf
+from pathlib import Path
+data_dir, out, devices, recipe = sys.argv[1:]
+if devices == "2":
+    cpu, = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from zoo import train
+Path(out).mkdir()
+train.train(json.loads(recipe), Path(data_dir), Path(out))
+"""
+
+
+def recipe(dtype_policy):
+    # Batch normalisation also inside of the layers; sizes do not change.
+    recipe = small_recipe(
+        model={"dtype_policy": dtype_policy},
+        data={"training_sizes": [{"from_epoch": 0, "size": 16}]},
+        # Few small steps: what differs by rounding has no time to grow.
+        training={"peak_learning_rate": 0.01},
+    )
+    recipe["model"]["arguments"] |= {
+        "attention": "gsa",
+        "attention_stages": [2, 3],
+    }
+    return recipe
+
+
+@pytest.mark.parametrize("dtype_policy", ["float32", "mixed_bfloat16"])
+def test_two_devices_train_as_one_does(data_dir, tmp_path, dtype_policy):
+    settings = json.dumps(recipe(dtype_policy))
+    for devices in (1, 2):
+        run_python(
+            TRAINED, data_dir, tmp_path / str(devices), devices, settings
+        )
+    one, two = history(tmp_path / "1"), history(tmp_path / "2")
+    tolerance = 1e-4 if dtype_policy == "float32" else 2e-2
+    assert len(one) == len(two) == 2
+    for single, mirrored in zip(one, two):
+        assert mirrored["loss"] == pytest.approx(single["loss"], rel=tolerance)
+        if dtype_policy == "float32":
+            assert mirrored["val_loss"] == pytest.approx(
+                single["val_loss"], rel=2e-3
+            )
+
+
+# What only two devices can get wrong, in a plain `fit` with an incomplete
+# last batch: 11 images, 4 a step, so the last step has 3.
+REPLICAS = """
+import sys
+import numpy as np
+import tensorflow as tf
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras
+from keras_attn.applications import AttnResNet
+from zoo import strategy
+keras.utils.set_random_seed(0)
+random = np.random.default_rng(0)
+# The replicas see different things: the first half of each batch is dark.
+images = random.uniform(0, 50, (11, 16, 16, 3)).astype("float32")
+images[2::4] += 200
+images[3::4] += 200
+labels = np.arange(11) % 3
+
+def build(weights=None):
+    return AttnResNet((1, 1), bottleneck=False, width=16, attention="gsa",
+                      stem_strides=2, input_shape=(16, 16, 3), classes=3,
+                      weights=weights)
+
+with strategy.begin():
+    assert tf.distribute.get_strategy().num_replicas_in_sync == 2
+    model = build()
+    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy",
+                  metrics=["accuracy"])
+    if sys.argv[1] == "synchronised":
+        strategy.synchronize_batch_norm(model)
+model.fit(images, labels, batch_size=4, epochs=2, verbose=0, shuffle=False)
+replicas = [
+    [replica.numpy() for replica in weight.value.values]
+    for weight in model.weights
+]
+apart = max(np.abs(one - two).max() for one, two in replicas)
+predicted = model.predict(images, batch_size=4, verbose=0)
+assert predicted.shape == (11, 3)
+_, accuracy = model.evaluate(images, labels, batch_size=4, verbose=0)
+model.save_weights(sys.argv[2])
+again = build(sys.argv[2]).predict(images, verbose=0)
+right = (again.argmax(1) == labels).mean()
+np.testing.assert_allclose(accuracy, right, atol=0.1)
+print(apart, np.abs(predicted - again).max())
+"""
+
+
+def test_replicas_stay_together_and_are_what_is_saved(tmp_path):
+    apart, lost = map(
+        float,
+        run_python(REPLICAS, "synchronised", tmp_path / "a.weights.h5").split()[
+            -2:
+        ],
+    )
+    assert apart < 1e-6 and lost < 1e-4
+
+
+def test_without_synchronised_statistics_they_would_drift_apart(tmp_path):
+    """The mistake that the test above would find."""
+    apart, _ = map(
+        float,
+        run_python(REPLICAS, "apart", tmp_path / "a.weights.h5").split()[-2:],
+    )
+    assert apart > 1e-2
+
+
+IN_PROCESSES = """
+import json, sys
+from pathlib import Path
+data_dir, out, recipe = sys.argv[1:]
+Path(out).mkdir(exist_ok=True)
+from zoo import train
+train.train(json.loads(recipe), Path(data_dir), Path(out))
+assert "tensorflow" not in sys.modules
+"""
+
+
+def test_two_processes_train_as_one_does_on_jax(data_dir, tmp_path):
+    settings = json.dumps(recipe("float32"))
+    run_python(
+        IN_PROCESSES, data_dir, tmp_path / "one", settings, backend="jax"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-c", IN_PROCESSES),
+                *(str(data_dir), str(tmp_path / "two"), settings),
+            ],
+            env={
+                **os.environ,
+                "KERAS_BACKEND": "jax",
+                "JAX_PLATFORMS": "cpu",
+                "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+                "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
+                "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+                "KERAS_DISTRIBUTION_PROCESS_ID": str(process),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for process in range(2)
+    ]
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    one, two = history(tmp_path / "one"), history(tmp_path / "two")
+    assert len(two) == 2
+    for alone, together in zip(one, two):
+        for key in ("loss", "top1", "val_loss", "val_top1"):
+            assert together[key] == pytest.approx(alone[key], rel=1e-4), key
+    assert json.loads((tmp_path / "two" / "result.json").read_text())

@@ -1,0 +1,197 @@
+"""The trainer: what it writes, how it goes on, how it stops."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from keras_attn.weights import load_weights
+from tests.zoo.common import RECIPE
+from tests.zoo.common import history
+from tests.zoo.common import small_recipe
+from zoo import network
+from zoo import train
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "zoo.train", *map(str, arguments)]
+
+
+def test_a_training_writes_what_it_promises(data_dir, tmp_path):
+    recipe = small_recipe()
+    run = tmp_path / "run"
+    train.start(run, tmp_path / "a.toml", recipe, ["training.seed=0"])
+    result = train.train(recipe, data_dir, run)
+
+    assert sorted(path.name for path in run.iterdir()) == [
+        "best.weights.h5",
+        "history.csv",
+        "last.weights.h5",
+        "recipe.json",
+        "result.json",
+        "run.json",
+        "tensorboard",
+    ]
+    rows = history(run)
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert {"top1", "top5", "loss", "val_top1", "val_loss"} <= set(rows[0])
+    assert json.loads((run / "result.json").read_text()) == result
+    assert result["top1"] == pytest.approx(rows[1]["val_top1"], abs=1e-4)
+    assert result["best_top1"] >= result["top1"]
+    assert result["seconds_per_epoch"] > 0
+    assert json.loads((run / "recipe.json").read_text()) == recipe
+    assert json.loads((run / "run.json").read_text())["command"] == (
+        "python -m zoo.train zoo/recipes/a.toml --set training.seed=0 "
+        "--data-dir DIR --out DIR"
+    )
+    with pytest.raises(FileExistsError, match="finished"):
+        train.start(run, tmp_path / "a.toml", recipe, [])
+
+
+def test_another_recipe_does_not_go_on_with_a_training(tmp_path):
+    train.start(tmp_path, tmp_path / "a.toml", small_recipe(), [])
+    other = small_recipe(training={"seed": 1})
+    with pytest.raises(ValueError, match="another recipe"):
+        train.start(tmp_path, tmp_path / "a.toml", other, [])
+
+
+def test_the_average_of_the_weights_is_what_is_kept(data_dir, tmp_path):
+    """With a momentum of nearly one the average stays where it began."""
+    recipe = small_recipe(training={"ema_momentum": 0.999999})
+    train.train(recipe, data_dir, tmp_path)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.utils.set_random_seed(recipe["training"]["seed"])
+    start = network.build(recipe)
+    kept = network.build(recipe)
+    load_weights(kept, tmp_path / "last.weights.h5")
+    for before, after in zip(start.trainable_weights, kept.trainable_weights):
+        np.testing.assert_allclose(before, after, atol=1e-4)
+    moved = network.build(recipe)
+    recipe["training"].pop("ema_momentum")
+    (tmp_path / "plain").mkdir()
+    train.train(recipe, data_dir, tmp_path / "plain")
+    load_weights(moved, tmp_path / "plain" / "last.weights.h5")
+    assert any(
+        np.abs(np.subtract(a, b)).max() > 1e-3
+        for a, b in zip(start.trainable_weights, moved.trainable_weights)
+    )
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_weights(
+    data_dir, tmp_path, monkeypatch
+):
+    from zoo import callbacks
+
+    broken = callbacks.StopOnNaN.on_train_batch_end
+
+    def in_second_epoch(self, batch, logs=None):
+        if self.epoch == 1:
+            logs = {**logs, "loss": float("nan")}
+        broken(self, batch, logs)
+
+    monkeypatch.setattr(
+        callbacks.StopOnNaN, "on_train_batch_end", in_second_epoch
+    )
+    with pytest.raises(ArithmeticError, match=r"nan in epoch 2, batch 1\."):
+        train.train(small_recipe(), data_dir, tmp_path)
+    assert not (tmp_path / "result.json").exists()
+    assert len(history(tmp_path)) == 1
+    with h5py.File(tmp_path / "last.weights.h5") as file:
+        file.visititems(
+            lambda name, item: (
+                np.testing.assert_(np.isfinite(item[()]).all())
+                if isinstance(item, h5py.Dataset)
+                else None
+            )
+        )
+
+
+def test_a_rate_that_is_far_too_high_ends_in_a_clear_message(
+    data_dir, tmp_path
+):
+    recipe = small_recipe(
+        training={"peak_learning_rate": 1e30, "warmup_epochs": 0}
+    )
+    with pytest.raises(ArithmeticError, match="The loss became"):
+        train.train(recipe, data_dir, tmp_path)
+
+
+def test_a_killed_training_goes_on_to_the_same_result(data_dir, tmp_path):
+    """kill -9 in the middle of an epoch loses that epoch only."""
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.replace("epochs = 2", "epochs = 4"))
+    runs = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(
+        command(path, "--data-dir", data_dir, "--out", runs[0]),
+        check=True,
+        capture_output=True,
+    )
+    arguments = command(path, "--data-dir", data_dir, "--out", runs[1])
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOWER, *arguments[3:]],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (runs[1] / "in_epoch_2").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(history(runs[1])) == 2
+    assert not (runs[1] / "result.json").exists()
+
+    done = subprocess.run(arguments, check=True, capture_output=True, text=True)
+    assert "Epoch 3/4" in done.stdout and "Epoch 2/4" not in done.stdout
+    whole, resumed = history(runs[0]), history(runs[1])
+    assert [row["epoch"] for row in resumed] == [0, 1, 2, 3]
+    for one, other in zip(whole, resumed):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-3)
+    assert not list(runs[1].glob("unfinished_*"))
+    assert not (runs[1] / "backup.weights.h5").exists()
+
+
+# The trainer, which waits in the second batch of the third epoch.
+SLOWER = """
+import sys, time
+from zoo import callbacks, train
+from pathlib import Path
+checked = callbacks.StopOnNaN.on_train_batch_end
+
+def wait(self, batch, logs=None):
+    checked(self, batch, logs)
+    if self.epoch == 2 and batch == 1:
+        (self.out / "in_epoch_2").touch()
+        time.sleep(600)
+
+callbacks.StopOnNaN.on_train_batch_end = wait
+sys.argv[0] = "zoo.train"
+train.app()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.toml"], "missing.toml"),
+        (["{recipe}", "--set", "epochs=3"], "TABLE.KEY=VALUE"),
+        (["{recipe}"], "--data-dir"),
+        (["{recipe}", "--strategy", "data-parallel"], "KERAS_BACKEND=jax"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, arguments, message, capsys):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    arguments = [argument.format(recipe=recipe) for argument in arguments]
+    folder = ["--data-dir", str(tmp_path), "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as stopped:
+        train.app([*arguments, *folder], standalone_mode=False)
+    assert str(stopped.value).startswith("zoo.train: ")
+    assert message in str(stopped.value)
+    assert "\n" not in str(stopped.value)

@@ -1,0 +1,136 @@
+"""Batches for training and evaluation, as `tf.data.Dataset`."""
+
+import functools
+
+import tensorflow as tf
+
+from zoo.data import crops
+from zoo.data.augmentation import BatchAugmentation
+from zoo.data.sources import ArraySplit
+
+SHUFFLED_IMAGES = 10_000  # Of a split that is not in memory.
+
+
+def training_batches(split, recipe, first_epoch):
+    """Return augmented batches of all epochs, one after the other.
+
+    Order, crops and flips depend on the seed, the epoch and the step only.
+    See `zoo.data.training_batches`.
+    """
+    phases = recipe["data"]["training_sizes"]
+    ends = [phase["from_epoch"] for phase in phases[1:]]
+    batches = [
+        _phase_batches(
+            split,
+            recipe,
+            range(max(phase["from_epoch"], first_epoch), end),
+            phase["size"],
+        )
+        for phase, end in zip(phases, [*ends, recipe["training"]["epochs"]])
+        if end > first_epoch
+    ]
+    return functools.reduce(tf.data.Dataset.concatenate, batches).prefetch(4)
+
+
+def _phase_batches(split, recipe, epochs, size):
+    """Return the batches of epochs whose images have the same size."""
+    from_split = (
+        _from_memory if isinstance(split, ArraySplit) else _from_storage
+    )
+    batches = from_split(split, recipe, epochs, size)
+    classes = len(split.class_names)
+    batches = batches.map(
+        lambda images, labels: (images, tf.one_hot(labels, classes))
+    )
+    if "augmentation" not in recipe:
+        return batches
+    augment = BatchAugmentation(
+        recipe["augmentation"], recipe["training"]["seed"] + epochs.start + 1
+    )
+    # Not in parallel: the layers draw from one generator each.
+    return batches.enumerate().map(lambda step, batch: augment(step, *batch))
+
+
+def _from_memory(split, recipe, epochs, size):
+    # Out of the graph of the epochs, which would hold a copy.
+    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    data, training = recipe["data"], recipe["training"]
+
+    def epoch_batches(epoch):
+        seed = tf.stack([training["seed"], epoch])
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(split)), seed
+        )
+        batches = tf.data.Dataset.from_tensor_slices(order)
+        batches = batches.batch(training["batch_size"], drop_remainder=True)
+
+        def cropped(step, index):
+            step_seed = tf.random.fold_in(seed, step)
+            crop = _crop(tf.gather(images, index), data, size, step_seed)
+            return crop, tf.gather(labels, index)
+
+        return batches.enumerate().map(cropped, num_parallel_calls=2)
+
+    return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(
+        epoch_batches
+    )
+
+
+def _from_storage(split, recipe, epochs, size):
+    data, training = recipe["data"], recipe["training"]
+
+    def epoch_batches(epoch):
+        seed = [training["seed"], epoch]
+
+        def cropped(index, image_and_label):
+            image, label = image_and_label
+            image_seed = tf.random.fold_in(seed, index)
+            return _crop(image[None], data, size, image_seed)[0], label
+
+        images = split.images.shuffle(SHUFFLED_IMAGES, seed=hash(tuple(seed)))
+        images = images.enumerate().map(
+            cropped, num_parallel_calls=tf.data.AUTOTUNE
+        )
+        return images.batch(training["batch_size"], drop_remainder=True)
+
+    # The seed of `shuffle` must be a number, not a tensor.
+    return functools.reduce(
+        tf.data.Dataset.concatenate, map(epoch_batches, epochs)
+    )
+
+
+def _crop(images, data, size, seed):
+    if "crop_padding" in data:
+        return crops.random_padded_crop(
+            images, size, data["crop_padding"], seed
+        )
+    return crops.random_resized_crop(
+        images, size, data["crop_area"], data["crop_aspect_ratio"], seed
+    )
+
+
+def evaluation_batches(split, size, batch_size):
+    """Return batches in order. See `zoo.data.evaluation_batches`."""
+    if isinstance(split, ArraySplit):
+        images = tf.data.Dataset.from_tensor_slices(
+            (split.images, split.labels)
+        )
+    else:
+        images = split.images
+    classes = len(split.class_names)
+
+    def prepared(image, label):
+        return _middle(image, size), tf.one_hot(label, classes)
+
+    images = images.map(prepared, num_parallel_calls=2)
+    return images.batch(batch_size).prefetch(2)
+
+
+def _middle(image, size):
+    """Cut the middle square out and scale it, unless it is what is wanted."""
+    if image.shape[:2] == (size, size):
+        return tf.cast(image, tf.float32)
+    short = tf.reduce_min(tf.shape(image)[:2])
+    square = tf.image.resize_with_crop_or_pad(image, short, short)
+    scaled = tf.image.resize(square, [size, size], antialias=True)
+    return tf.ensure_shape(scaled, (size, size, 3))

@@ -1,0 +1,182 @@
+"""Train CRAM to move its rectangle with the image.
+
+Each batch is seen a second time, turned, scaled and shifted by known amounts,
+and a term of the loss asks that the rectangles move with it:
+
+`mean |centre' - T centre|^2 + |log extents' - log T extents|^2
++ elongation * (1 - cos(2 * (angle' - T angle)))`
+
+with T what was done to the image. Half a turn does not change a rectangle,
+hence the cosine; one that is nearly a square has no direction, hence its
+elongation, `1 - short / long`, as the weight of it. The paper leaves the form
+of its constraints open: this one is ours.
+
+References:
+    - [Nguyen et al., 2025](https://arxiv.org/abs/2503.10875)
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_attn.layers import RectangularAttention2D
+
+
+class EquivariantTraining(keras.Model):
+    """A network with the equivariance of its rectangle as a part of its loss.
+
+    Args:
+        network: A `keras.Model` with one `RectangularAttention2D`.
+        weight: Float, of the term in the loss.
+        rotation: Float, the largest angle in degrees, either way.
+        scale: Float from 1, the largest magnification; the largest reduction
+            is its inverse.
+        translation: Float, the largest shift along either axis, as a share of
+            the image.
+        seed: Integer, of the random moves.
+
+    Call arguments:
+        images: Tensor `(batch, size, size, 3)`.
+
+    Returns:
+        What the network returns. In training the term is added to the losses.
+    """
+
+    def __init__(self, network, weight, rotation, scale, translation, seed):
+        super().__init__()
+        gate = rectangle_layer(network)
+        self.network = network
+        self.gate = gate
+        self.with_features = keras.Model(
+            network.input, [network.output, gate.input]
+        )
+        self.features = keras.Model(network.input, gate.input)
+        self.weight = weight
+        self.most = rotation, scale, translation
+        self.random = keras.random.SeedGenerator(seed)
+        self.built = True  # All its layers are.
+
+    def call(self, images, training=None):
+        if not training:
+            return self.network(images)
+        outputs, features = self.with_features(images, training=True)
+        moves = draw_moves(ops.shape(images)[0], *self.most, self.random)
+        moved_features = self.features(moved(images, *moves), training=True)
+        distance = rectangle_distance(
+            self.gate.rectangles(moved_features),
+            moved_rectangles(self.gate.rectangles(features), *moves),
+        )
+        # Not in `compute_loss`: only what is added here is divided by the
+        # replicas of a strategy.
+        self.add_loss(self.weight * ops.mean(distance))
+        return outputs
+
+
+def rectangle_layer(network):
+    """Return the only CRAM layer of a network.
+
+    Raises:
+        ValueError: if there is none, or more than one.
+    """
+    gates = [
+        layer
+        for layer in network.layers
+        if isinstance(layer, RectangularAttention2D)
+    ]
+    if len(gates) != 1:
+        raise ValueError(
+            "The equivariance of a rectangle needs a network with one "
+            f"RectangularAttention2D. {network.name} has {len(gates)}."
+        )
+    return gates[0]
+
+
+def draw_moves(count, rotation, scale, translation, seed):
+    """Return angles in radians, scales and shifts `(count, 2)` in half sides
+    of the image, uniform (the scales logarithmically)."""
+
+    def uniform(shape, most):
+        return keras.random.uniform(shape, -most, most, seed=seed)
+
+    angles = uniform((count,), math.radians(rotation))
+    scales = ops.exp(uniform((count,), math.log(scale)))
+    return angles, scales, uniform((count, 2), 2 * translation)
+
+
+def moved(images, angles, scales, shifts):
+    """Turn images (clockwise on the screen) about their middle, scale them,
+    then shift them right and down. Black is what moves in."""
+    images = ops.cast(images, "float32")
+    half_side = ops.cast(ops.shape(images)[1], "float32") / 2
+    middle = half_side - 0.5  # the first pixel's centre is 0
+    # From a pixel of the result back to the pixel it comes from.
+    cos, sin = ops.cos(angles) / scales, ops.sin(angles) / scales
+    shift_x, shift_y = middle + half_side * ops.transpose(shifts)
+    zeros = ops.zeros_like(cos)
+    transforms = ops.stack(
+        [
+            *(cos, sin, middle - cos * shift_x - sin * shift_y),
+            *(-sin, cos, middle + sin * shift_x - cos * shift_y),
+            *(zeros, zeros),
+        ],
+        axis=1,
+    )
+    return ops.image.affine_transform(images, transforms)
+
+
+def moved_rectangles(rectangles, angles, scales, shifts):
+    """Return what becomes of rectangles `(count, 5)` when the image moves."""
+    x, y, long, short, angle = _columns(rectangles)
+    cos, sin = scales * ops.cos(angles), scales * ops.sin(angles)
+    return ops.stack(
+        [
+            cos * x - sin * y + shifts[:, 0],
+            sin * x + cos * y + shifts[:, 1],
+            scales * long,
+            scales * short,
+            angle + angles,
+        ],
+        axis=1,
+    )
+
+
+def rectangle_distance(rectangles, others):
+    """Return the distance of each pair of rectangles, see above."""
+    x, y, long, short, angle = _columns(rectangles)
+    other_x, other_y, other_long, other_short, other_angle = _columns(others)
+    centers = ops.square(x - other_x) + ops.square(y - other_y)
+    extents = ops.square(ops.log(long / other_long)) + ops.square(
+        ops.log(short / other_short)
+    )
+    # Nothing is gained by becoming a square.
+    elongation = ops.stop_gradient(1 - other_short / other_long)
+    directions = elongation * (1 - ops.cos(2 * (angle - other_angle)))
+    return centers + extents + directions
+
+
+def _columns(rectangles):
+    return ops.unstack(rectangles, 5, axis=1)
+
+
+def error(network, images, rotation, scale, translation, seed=0):
+    """Return the mean distance between the rectangles of moved images and
+    the moved rectangles of the images.
+
+    Args:
+        network: As for `EquivariantTraining`, as are the next but one.
+        images: Array `(count, size, size, 3)`, 0 to 255.
+        seed: Integer, of the random moves.
+    """
+    gate = rectangle_layer(network)
+    features = keras.Model(network.input, gate.input)
+    moves = draw_moves(len(images), rotation, scale, translation, seed)
+
+    def rectangles(pictures):
+        return gate.rectangles(features.predict(pictures, verbose=0))
+
+    distance = rectangle_distance(
+        rectangles(ops.convert_to_numpy(moved(images, *moves))),
+        moved_rectangles(rectangles(images), *moves),
+    )
+    return float(ops.mean(distance))

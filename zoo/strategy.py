@@ -1,0 +1,80 @@
+"""One device, all devices of a machine, or several machines.
+
+On TensorFlow the devices of one machine are a `tf.distribute.MirroredStrategy`.
+On JAX the devices of any number of processes are one
+`keras.distribution.DataParallel`; processes find each other through Keras's
+variables `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `_NUM_PROCESSES`, `_PROCESS_ID`.
+"""
+
+import contextlib
+import os
+
+import keras
+
+BACKENDS = {"mirrored": "tensorflow", "data-parallel": "jax"}
+
+
+def begin(strategy=None):
+    """Prepare the devices; return the context to build a model in.
+
+    Args:
+        strategy: `"mirrored"`, `"data-parallel"`, `"none"` for one device, or
+            `None` for what the backend has.
+
+    Raises:
+        ValueError: if the strategy is another backend's.
+    """
+    backend = keras.backend.backend()
+    if strategy is None:
+        names = [name for name in BACKENDS if BACKENDS[name] == backend]
+        strategy = (*names, "none")[0]
+    if BACKENDS.get(strategy, backend) != backend:
+        raise ValueError(
+            f"--strategy {strategy} needs KERAS_BACKEND={BACKENDS[strategy]}. "
+            f"The backend is {backend}."
+        )
+    if strategy == "mirrored":
+        import tensorflow as tf
+
+        return tf.distribute.MirroredStrategy().scope()
+    if strategy == "data-parallel":
+        _share_batches()
+    return contextlib.nullcontext()
+
+
+def _share_batches():
+    if processes() > 1:
+        keras.distribution.initialize()
+    if len(keras.distribution.list_devices()) > 1:
+        # Each process makes its own part of a batch (see zoo.data).
+        parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
+        keras.distribution.set_distribution(parallel)
+
+
+def processes():
+    """Return how many processes train together."""
+    return int(os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", 1))
+
+
+def process():
+    """Return which of them this is; the first one writes the files."""
+    return int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0))
+
+
+def synchronize_batch_norm(model):
+    """Let replicas share the statistics of a batch, where there are several.
+
+    Otherwise their moving statistics drift apart, and the first one's are
+    saved. This is set for the training only and in no saved configuration,
+    since other backends, which need it not, refuse it.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return
+    # No public name reaches the layers inside of layers.
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
