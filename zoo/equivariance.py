@@ -112,7 +112,7 @@ def moved(images, angles, scales, shifts):
     middle = half_side - 0.5  # the first pixel's centre is 0
     # From a pixel of the result back to the pixel it comes from.
     cos, sin = ops.cos(angles) / scales, ops.sin(angles) / scales
-    shift_x, shift_y = middle + half_side * ops.transpose(shifts)
+    shift_x, shift_y = ops.unstack(middle + half_side * shifts, 2, axis=1)
     zeros = ops.zeros_like(cos)
     transforms = ops.stack(
         [

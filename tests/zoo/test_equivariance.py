@@ -1,0 +1,186 @@
+"""Rectangles that move with the image, and training for it."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_attn.applications import AttnResNet
+from tests.subprocesses import WITHOUT_TENSORFLOW
+from tests.subprocesses import run_python
+from tests.zoo.common import history
+from tests.zoo.common import small_recipe
+from zoo import equivariance
+from zoo import train
+
+SETTINGS = {
+    "weight": 1.0,
+    "rotation": 30,
+    "scale": 1.25,
+    "translation": 0.15,
+}
+
+
+def brightest_point(image):
+    """Return x and y of the mean of the light, in half sides from the
+    middle."""
+    size = image.shape[0]
+    centers = (2 * np.arange(size) + 1 - size) / size
+    light = image.sum(-1) / image.sum()
+    return (light.sum(0) * centers).sum(), (light.sum(1) * centers).sum()
+
+
+@pytest.mark.parametrize(
+    ("angle", "scale", "shift"),
+    [
+        (0.0, 1.0, (0.25, -0.125)),
+        (math.pi / 2, 1.0, (0.0, 0.0)),
+        (0.5, 1.3, (0.1, 0.2)),
+        (-0.4, 0.8, (-0.2, 0.1)),
+    ],
+)
+def test_images_move_as_rectangles_do(angle, scale, shift):
+    """A soft spot must arrive where the centre of a rectangle is sent."""
+    size = 32
+    centers = (2 * np.arange(size) + 1 - size) / size
+    x, y = np.meshgrid(centers, centers)
+    spot = 200 * np.exp(-((x - 0.3) ** 2 + (y + 0.1) ** 2) / 0.02)
+    image = np.repeat(spot[None, ..., None], 3, axis=-1).astype("float32")
+    moves = (
+        np.float32([angle]),
+        np.float32([scale]),
+        np.float32([shift]),
+    )
+    rectangle = np.float32([[0.3, -0.1, 0.5, 0.2, 0.1]])
+    [moved] = np.asarray(equivariance.moved_rectangles(rectangle, *moves))
+    [picture] = np.asarray(equivariance.moved(image, *moves))
+    np.testing.assert_allclose(brightest_point(picture), moved[:2], atol=0.01)
+    np.testing.assert_allclose(moved[2:4], [0.5 * scale, 0.2 * scale], 1e-5)
+    assert moved[4] == pytest.approx(0.1 + angle)
+    # By hand: turn, scale, shift.
+    cos, sin = math.cos(angle), math.sin(angle)
+    expected_x = scale * (0.3 * cos + 0.1 * sin) + shift[0]
+    expected_y = scale * (0.3 * sin - 0.1 * cos) + shift[1]
+    np.testing.assert_allclose(moved[:2], [expected_x, expected_y], atol=1e-6)
+
+
+def test_the_distance_is_zero_for_the_same_rectangle():
+    rectangle = np.float32([[0.1, 0.2, 0.6, 0.3, 0.4]])
+    half_turn = rectangle + np.float32([[0, 0, 0, 0, math.pi]])
+    other = rectangle + np.float32([[0.3, -0.4, 0, 0, 0]])
+    turned = rectangle + np.float32([[0, 0, 0, 0, math.pi / 2]])
+    larger = rectangle * np.float32([[1, 1, 2, 2, 1]])
+
+    def distance(one, two):
+        return float(equivariance.rectangle_distance(one, two)[0])
+
+    assert distance(rectangle, rectangle) == 0
+    assert distance(rectangle, half_turn) == pytest.approx(0, abs=1e-6)
+    assert distance(rectangle, other) == pytest.approx(0.25, abs=1e-6)
+    assert distance(rectangle, turned) == pytest.approx(0.5 * 2, abs=1e-5)
+    assert distance(rectangle, larger) == pytest.approx(
+        2 * math.log(2) ** 2, abs=1e-5
+    )
+
+
+def spots(count, size=32):
+    """Images of one bright bar each, on noise; the class is its side."""
+    random = np.random.default_rng(0)
+    centers = (2 * np.arange(size) + 1 - size) / size
+    x, y = np.meshgrid(centers, centers)
+    images = random.uniform(0, 60, (count, size, size, 3))
+    places = random.uniform(-0.5, 0.5, (count, 2))
+    for image, (left, top) in zip(images, places):
+        bar = (np.abs(x - left) < 0.4) & (np.abs(y - top) < 0.15)
+        image[bar] += 180
+    return images.astype("float32"), (places[:, 0] > 0).astype("int32")
+
+
+def network():
+    return AttnResNet(
+        (1, 1),
+        bottleneck=False,
+        width=8,
+        stem_strides=1,
+        attention="cram",
+        attention_stages=[2],
+        input_shape=(32, 32, 3),
+        classes=2,
+        classifier_activation=None,
+    )
+
+
+def test_the_error_of_moved_rectangles_falls_in_training():
+    images, labels = spots(64)
+    new_images, _ = spots(48)
+    errors = {}
+    moves = {key: SETTINGS[key] for key in ("rotation", "scale", "translation")}
+    for weight in (0.0, 1.0):
+        keras.utils.set_random_seed(0)
+        trained = network()
+        before = equivariance.error(trained, new_images, **moves)
+        model = equivariance.EquivariantTraining(
+            trained, **SETTINGS | {"weight": weight}, seed=0
+        )
+        model.compile(
+            keras.optimizers.Adam(3e-3),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        model.fit(images, labels, batch_size=16, epochs=12, verbose=0)
+        errors[weight] = equivariance.error(trained, new_images, **moves)
+    assert errors[1.0] < 0.7 * before
+    assert errors[1.0] < 0.8 * errors[0.0]
+
+
+def test_every_weight_before_the_rectangle_learns_from_the_constraint():
+    images, _ = spots(4)
+    trained = network()
+    trained.get_layer("conv2_attention").saliency_kernel.assign(
+        np.random.default_rng(0).normal(size=(8, 1))
+    )
+    model = equivariance.EquivariantTraining(trained, **SETTINGS, seed=0)
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        model(images, training=True)
+        loss = model.losses[-1]
+    features = keras.Model(trained.input, model.gate.input)
+    weights = [*features.trainable_weights, model.gate.saliency_kernel]
+    gradients = tape.gradient(loss, [weight.value for weight in weights])
+    for weight, gradient in zip(weights, gradients):
+        # The last gain of a block is zero at first: what is before it waits.
+        if "conv2_block1_1" in weight.path or "conv2_block1_2" in weight.path:
+            continue
+        assert gradient is not None and np.any(gradient), weight.path
+
+
+def test_a_network_without_a_rectangle_is_an_error():
+    plain = AttnResNet((1,), width=8, input_shape=(32, 32, 3), classes=2)
+    with pytest.raises(ValueError, match="has 0"):
+        equivariance.EquivariantTraining(plain, **SETTINGS, seed=0)
+
+
+def test_a_recipe_asks_for_it(data_dir, tmp_path):
+    train.train(small_recipe(equivariance=SETTINGS), data_dir, tmp_path)
+    assert len(history(tmp_path)) == 2
+    names = {path.name for path in tmp_path.iterdir()}
+    assert "last.weights.h5" in names and "backup.weights.h5" not in names
+
+
+ON_JAX = """
+import numpy as np
+import keras
+from tests.zoo.test_equivariance import SETTINGS, network
+from zoo import equivariance
+images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3))
+model = equivariance.EquivariantTraining(network(), **SETTINGS, seed=0)
+model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+first, second = model.fit(images, np.arange(4) % 2, epochs=2, batch_size=4,
+                          verbose=0).history["loss"]
+assert np.isfinite([first, second]).all()
+"""
+
+
+def test_the_constraint_trains_on_jax():
+    run_python(WITHOUT_TENSORFLOW + ON_JAX, backend="jax")
