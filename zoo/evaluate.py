@@ -168,8 +168,13 @@ def _open_saved_model(path):
 
 
 def _open_lite(path):
-    from ai_edge_litert.interpreter import Interpreter
-
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        raise ValueError(
+            "LiteRT files need the package ai-edge-litert: "
+            "pip install 'keras-attn[export]'"
+        ) from None
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())

@@ -10,7 +10,6 @@ everything into `weights_manifest.json`.
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +27,10 @@ from zoo import evaluate
 from zoo import macs
 from zoo import network
 from zoo import recipe as recipes
+from zoo import runs
 from zoo import train
 
 WEIGHTS = Path("zoo/weights")
-HISTORIES = Path("zoo/results/training")
 SCHEMA = Path(__file__).with_name("weights_manifest.schema.json")
 RECIPES = Path("zoo/recipes")
 METRICS = "images", "top1", "top5"
@@ -66,9 +65,7 @@ def register(run, weight_id, data_dir):
         split.class_names,
     )
 
-    history = HISTORIES / f"{weight_id}.csv"
-    history.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(run / "history.csv", history)
+    history = runs.keep(run)
     entry = {
         "id": weight_id,
         **_network(recipe, model, file),

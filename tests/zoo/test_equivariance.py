@@ -84,9 +84,9 @@ def test_the_distance_is_zero_for_the_same_rectangle():
     )
 
 
-def spots(count, size=32):
+def spots(count, size=32, seed=0):
     """Images of one bright bar each, on noise; the class is its side."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     centers = (2 * np.arange(size) + 1 - size) / size
     x, y = np.meshgrid(centers, centers)
     images = random.uniform(0, 60, (count, size, size, 3))
@@ -112,13 +112,17 @@ def network():
 
 
 def test_the_error_of_moved_rectangles_falls_in_training():
+    """Below what the classification alone makes of it, on other images."""
     images, labels = spots(64)
-    new_images, _ = spots(48)
-    errors = {}
+    new_images, _ = spots(48, seed=1)
     moves = {key: SETTINGS[key] for key in ("rotation", "scale", "translation")}
-    for weight in (0.0, 1.0):
+    errors = {}
+    for weight in (0.0, 10.0):
         keras.utils.set_random_seed(0)
         trained = network()
+        trained.get_layer("conv2_attention").saliency_kernel.assign(
+            np.random.default_rng(0).normal(size=(8, 1))
+        )
         before = equivariance.error(trained, new_images, **moves)
         model = equivariance.EquivariantTraining(
             trained, **SETTINGS | {"weight": weight}, seed=0
@@ -129,8 +133,8 @@ def test_the_error_of_moved_rectangles_falls_in_training():
         )
         model.fit(images, labels, batch_size=16, epochs=12, verbose=0)
         errors[weight] = equivariance.error(trained, new_images, **moves)
-    assert errors[1.0] < 0.7 * before
-    assert errors[1.0] < 0.8 * errors[0.0]
+    assert errors[10.0] < 0.4 * before
+    assert errors[10.0] < 0.93 * errors[0.0]
 
 
 def test_every_weight_before_the_rectangle_learns_from_the_constraint():

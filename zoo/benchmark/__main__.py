@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from zoo.benchmark import comparison as comparison_benchmark
 from zoo.benchmark import layers as layer_benchmark
 from zoo.benchmark import memory as memory_benchmark
 from zoo.benchmark import networks as network_benchmark
@@ -49,6 +50,12 @@ def memory(out: Out = tables.RESULTS, quick: Quick = False):
 def profile(out: Out = tables.RESULTS, quick: Quick = False):
     """Where the time of GSA-ResNet-50 goes, by operation."""
     network_profile.run(out / "benchmark_profile.csv", quick)
+
+
+@app.command()
+def comparison(out: Out = tables.RESULTS, quick: Quick = False):
+    """The networks of the comparison of trainings, one image at a time."""
+    comparison_benchmark.run(out / "benchmark_comparison.csv", quick)
 
 
 @app.command()

@@ -1,0 +1,89 @@
+"""From finished trainings to the tables of the README."""
+
+import json
+
+import pytest
+
+from tests.zoo.common import small_recipe
+from zoo import runs
+from zoo import summarize
+from zoo import train
+from zoo.benchmark import tables
+
+
+def finished_run(folder, top1, seed=0, attention=None):
+    recipe = small_recipe(training={"seed": seed}, data={"name": "cifar100"})
+    recipe["model"]["arguments"]["attention"] = attention
+    if attention is None:
+        del recipe["model"]["arguments"]["attention_stages"]
+    train.start(folder, folder / "a.toml", recipe, [])
+    columns = "epoch,loss,val_top1"
+    (folder / "history.csv").write_text(f"{columns}\n0,2.0,0.1\n1,1.0,{top1}\n")
+    result = {"top1": top1, "top5": 0.9, "best_top1": top1}
+    train.write_json(folder / train.RESULT, result)
+    return folder
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text(
+        "# Before\n<!-- cifar100 -->\nold\n<!-- end of cifar100 -->\nAfter.\n"
+    )
+    return tmp_path
+
+
+def test_runs_become_a_table_with_their_spread(repository):
+    folders = [
+        finished_run(repository / "runs" / "plain.cifar100_32.seed0", 0.6),
+        finished_run(
+            repository / "runs" / "cram.cifar100_32.seed0", 0.65, 0, "cram"
+        ),
+        finished_run(
+            repository / "runs" / "cram.cifar100_32.seed1", 0.63, 1, "cram"
+        ),
+    ]
+    summarize.app(list(map(str, folders)), standalone_mode=False)
+
+    rows, facts = tables.read("zoo/results/comparison_cifar100.csv")
+    assert "keras" in facts
+    assert [row["network"] for row in rows] == ["cram", "plain"]
+    cram, plain = rows
+    assert cram["seeds"] == 2 and plain["seeds"] == 1
+    assert cram["top1"] == 64 and cram["top1_spread"] == 2
+    assert cram["parameters"] == plain["parameters"] + 16  # one a channel
+    assert cram["macs"] > plain["macs"] > 1e5
+    readme = (repository / "README.md").read_text()
+    assert readme.startswith("# Before\n<!-- cifar100 -->\n| network |")
+    assert readme.endswith("<!-- end of cifar100 -->\nAfter.\n")
+    assert "old" not in readme and "| 64.00 | 2.0 |" in readme
+    for picture in ("comparison_cifar100.png", "curves_cifar100.png"):
+        assert (repository / "zoo/results" / picture).stat().st_size > 5000
+    # Again, with nothing new: nothing changes.
+    summarize.app([], standalone_mode=False)
+    assert (repository / "README.md").read_text() == readme
+
+
+def test_what_is_kept_of_a_run_says_how_it_was_made(repository):
+    folder = finished_run(repository / "plain.cifar100_32.seed4", 0.6, seed=4)
+    history = runs.keep(folder)
+    assert history.read_text() == (folder / "history.csv").read_text()
+    [run] = runs.kept("cifar100")
+    assert run.network == "plain" and run.seed == 4
+    assert run.started["command"].startswith("python -m zoo.train")
+    assert run.result["top1"] == 0.6 and len(run.history) == 2
+    assert runs.kept("tiny_imagenet") == []
+    record = json.loads(history.with_suffix(".json").read_text())
+    assert record["recipe"] == run.recipe
+
+
+def test_an_unfinished_run_is_not_kept(repository):
+    folder = finished_run(repository / "plain.cifar100_32.seed0", 0.6)
+    (folder / train.RESULT).unlink()
+    with pytest.raises(SystemExit, match="no finished training"):
+        summarize.app([str(folder)], standalone_mode=False)
+
+
+def test_a_readme_without_marks_is_an_error():
+    with pytest.raises(ValueError, match="<!-- cifar100 -->"):
+        summarize.with_table("# Nothing\n", "cifar100", [])

@@ -1,0 +1,61 @@
+"""The plots of the comparison."""
+
+from matplotlib.figure import Figure
+
+COSTS = {
+    "parameters": ("parameters (millions)", 1e-6),
+    "macs": ("multiply-adds (millions)", 1e-6),
+    "latency_ms": ("one image on two CPU cores (ms)", 1),
+}
+
+
+def costs(rows, path):
+    """Draw accuracy against parameters, multiply-adds and latency.
+
+    Args:
+        rows: The rows of `zoo.summarize.comparison`.
+        path: Path of the picture.
+    """
+    shown = [cost for cost in COSTS if all(row[cost] for row in rows)]
+    figure = Figure(figsize=(4.5 * len(shown), 4.5), layout="constrained")
+    for axes, cost in zip(
+        figure.subplots(1, len(shown), squeeze=False)[0], shown
+    ):
+        label, unit = COSTS[cost]
+        for row in rows:
+            axes.errorbar(
+                row[cost] * unit,
+                row["top1"],
+                yerr=row["top1_spread"] / 2,
+                marker="o",
+                capsize=3,
+                label=row["network"],
+            )
+        axes.set_xlabel(label)
+        axes.set_ylabel("top-1 (%)")
+        axes.grid(True, alpha=0.3)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.savefig(path, dpi=120)
+
+
+def curves(runs, path):
+    """Draw the validation accuracy of each epoch of each network's first
+    seed."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    drawn = set()
+    for run in runs:
+        if run.network in drawn:
+            continue
+        drawn.add(run.network)
+        axes.plot(
+            [row["epoch"] + 1 for row in run.history],
+            [100 * row["val_top1"] for row in run.history],
+            label=run.network,
+        )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("top-1 on the validation images (%)")
+    axes.grid(True, alpha=0.3)
+    figure.legend(loc="outside right upper")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,92 @@
+"""What is kept of finished trainings: `zoo/results/training/NAME.{json,csv}`.
+
+The JSON file holds the recipe, the command, the commit and the result; the CSV
+file the history. NAME is that of the output folder,
+`NETWORK.DATASET_RESOLUTION.seedN`.
+"""
+
+import csv
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+from zoo import train
+
+FOLDER = Path("zoo/results/training")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Attributes:
+        network: String, what was trained: the name up to the first dot.
+        seed: Integer.
+        recipe: Dictionary, see `zoo.recipe`.
+        started: Dictionary with the `command` and the `commit`.
+        result: Dictionary of what `zoo.train.train` returns.
+        history: List of dictionaries of floats, one an epoch.
+    """
+
+    network: str
+    seed: int
+    recipe: dict
+    started: dict
+    result: dict
+    history: list[dict]
+
+
+def keep(folder):
+    """Copy what is kept of the run in an output folder of `zoo.train`.
+
+    Args:
+        folder: Path.
+
+    Returns:
+        The path of the history.
+
+    Raises:
+        FileNotFoundError: if the training is not finished.
+    """
+    if not (folder / train.RESULT).is_file():
+        raise FileNotFoundError(
+            f"{folder} is no finished training: it has no {train.RESULT}"
+        )
+    name = folder.name
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    record = {
+        "started": json.loads((folder / train.RUN).read_text()),
+        "recipe": json.loads((folder / train.RECIPE).read_text()),
+        "result": json.loads((folder / train.RESULT).read_text()),
+    }
+    train.write_json(FOLDER / f"{name}.json", record)
+    history = FOLDER / f"{name}.csv"
+    shutil.copy(folder / "history.csv", history)
+    return history
+
+
+def kept(data):
+    """Return every `Run` that is kept, by network and seed.
+
+    Args:
+        data: String, the name of the data set.
+    """
+    runs = map(_read, FOLDER.glob("*.json"))
+    of_data = [run for run in runs if run.recipe["data"]["name"] == data]
+    return sorted(of_data, key=lambda run: (run.network, run.seed))
+
+
+def _read(path):
+    record = json.loads(path.read_text())
+    with open(path.with_suffix(".csv"), newline="") as file:
+        history = [
+            {key: float(value) for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+    return Run(
+        network=path.stem.partition(".")[0],
+        seed=record["recipe"]["training"]["seed"],
+        history=history,
+        **record,
+    )

@@ -1,0 +1,149 @@
+"""Put finished trainings into tables, plots and the README.
+
+    python -m zoo.summarize [RUN_DIR ...]
+
+Keeps what is needed of the given runs in `zoo/results/training`, then makes
+from everything there, for each data set, `zoo/results/comparison_DATASET.csv`,
+plots, and the table between its marks in the README.
+"""
+
+import statistics
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo import runs
+from zoo.benchmark import tables
+
+README = Path("README.md")
+RESULTS = Path("zoo/results")
+LATENCY = RESULTS / "benchmark_comparison.csv"
+DATA_SETS = "cifar100", "tiny_imagenet"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    run: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Output folders of zoo.train to keep."),
+    ] = None,
+):
+    """Put finished trainings into tables, plots and the README."""
+    try:
+        for folder in run or ():
+            runs.keep(folder)
+    except OSError as error:
+        raise SystemExit(f"zoo.summarize: {error}") from None
+    for data in DATA_SETS:
+        summarize(data)
+
+
+def summarize(data):
+    """Write the table and the plots of the runs on a data set."""
+    from zoo import plots
+
+    kept = runs.kept(data)
+    if not kept:
+        return
+    rows = comparison(kept)
+    path = RESULTS / f"comparison_{data}.csv"
+    tables.write(path, rows)
+    plots.costs(rows, path.with_suffix(".png"))
+    plots.curves(kept, RESULTS / f"curves_{data}.png")
+    text = README.read_text("utf-8")
+    README.write_text(with_table(text, data, rows), "utf-8")
+
+
+def comparison(kept):
+    """Return a row for each network, the best first.
+
+    Top-1 and top-5 are those of the last epoch in percent, the mean over the
+    seeds; the spread is the difference of the highest and the lowest top-1.
+    """
+    by_network = {}
+    for run in kept:
+        by_network.setdefault(run.network, []).append(run)
+    latency = _latency()
+    rows = []
+    for network, seeds in by_network.items():
+        top1 = [100 * run.result["top1"] for run in seeds]
+        top5 = [100 * run.result["top5"] for run in seeds]
+        rows.append(
+            {
+                "network": network,
+                **_costs(seeds[0].recipe),
+                "latency_ms": latency.get(network, ""),
+                "seeds": len(seeds),
+                "top1": round(statistics.mean(top1), 2),
+                "top1_spread": round(max(top1) - min(top1), 2),
+                "top5": round(statistics.mean(top5), 2),
+                "epochs": seeds[0].recipe["training"]["epochs"],
+            }
+        )
+    return sorted(rows, key=lambda row: -row["top1"])
+
+
+def _costs(recipe):
+    import keras
+
+    from zoo import macs
+    from zoo import network
+
+    size = recipe["data"]["evaluation_size"]
+    model = network.build(recipe, size)
+    costs = {
+        "parameters": macs.trainable_parameters(model),
+        "macs": macs.count(model, (size, size, 3)),
+    }
+    keras.backend.clear_session()
+    return costs
+
+
+def _latency():
+    """Return the milliseconds of one image, by network."""
+    if not LATENCY.is_file():
+        return {}
+    rows, _ = tables.read(LATENCY)
+    return {row["network"]: row["median_ms"] for row in rows}
+
+
+def with_table(text, data, rows):
+    """Return the README with a new table between the marks of a data set.
+
+    Raises:
+        ValueError: if the marks are not there.
+    """
+    begin, end = f"<!-- {data} -->\n", f"<!-- end of {data} -->\n"
+    before, begins, rest = text.partition(begin)
+    _, ends, after = rest.partition(end)
+    if not begins or not ends:
+        raise ValueError(
+            f"The README must have a line {begin.strip()!r} and a later line "
+            f"{end.strip()!r}"
+        )
+    return before + begin + table_of(rows) + end + after
+
+
+def table_of(rows):
+    """Return the rows as a Markdown table."""
+    lines = [
+        "| network | parameters (M) | MACs (M) | ms | seeds | top-1 (%) "
+        "| spread | top-5 (%) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        spread = row["top1_spread"] if row["seeds"] > 1 else ""
+        lines.append(
+            f"| {row['network']} | {row['parameters'] / 1e6:.2f} "
+            f"| {row['macs'] / 1e6:.0f} | {row['latency_ms']} "
+            f"| {row['seeds']} | {row['top1']:.2f} | {spread} "
+            f"| {row['top5']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    app()
