@@ -59,3 +59,24 @@ def curves(runs, path):
     axes.grid(True, alpha=0.3)
     figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=120)
+
+
+def curve(history, path):
+    """Draw the accuracy on training and validation images of one training.
+
+    Args:
+        history: The rows of its `history.csv`.
+        path: Path of the picture.
+    """
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    epochs = [int(row["epoch"]) + 1 for row in history]
+    for key, label in (("top1", "training"), ("val_top1", "validation")):
+        axes.plot(
+            epochs, [100 * float(row[key]) for row in history], label=label
+        )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("top-1 (%)")
+    axes.grid(True, alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=100)

@@ -69,3 +69,11 @@ def test_the_report_is_made_from_the_results(tmp_path):
     made = (tmp_path / "benchmark.md").read_text()
     assert made == (tables.RESULTS / "benchmark.md").read_text()
     assert (tmp_path / "benchmark_layers.png").stat().st_size > 10_000
+
+
+def test_batches_and_the_networks_of_the_comparison_are_timed(tmp_path):
+    rows, _ = run_quickly("batches", tmp_path)
+    assert len(rows) == 2
+    assert all(row["images_per_second"] > 100 for row in rows)
+    rows, _ = run_quickly("comparison", tmp_path)
+    assert all(row["median_ms"] >= row["best_ms"] > 0 for row in rows)

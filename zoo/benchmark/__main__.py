@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from zoo.benchmark import batches as batch_benchmark
 from zoo.benchmark import comparison as comparison_benchmark
 from zoo.benchmark import layers as layer_benchmark
 from zoo.benchmark import memory as memory_benchmark
@@ -50,6 +51,12 @@ def memory(out: Out = tables.RESULTS, quick: Quick = False):
 def profile(out: Out = tables.RESULTS, quick: Quick = False):
     """Where the time of GSA-ResNet-50 goes, by operation."""
     network_profile.run(out / "benchmark_profile.csv", quick)
+
+
+@app.command()
+def batches(out: Out = tables.RESULTS, quick: Quick = False):
+    """How fast training batches are made."""
+    batch_benchmark.run(out / "benchmark_batches.csv", quick)
 
 
 @app.command()

@@ -109,6 +109,22 @@ def _tiny_imagenet(folder, split):
     return ArraySplit(_decode_all(files), np.int32(labels), class_names)
 
 
+def tiny_imagenet_boxes(folder):
+    """Return the annotated box of each validation image, in their order.
+
+    Args:
+        folder: Path of Tiny-ImageNet.
+
+    Returns:
+        Float array `(n, 4)`: the left, top, right and bottom edge, in pixels
+        from the top left corner of the image. The files name the first and
+        the last pixel of a box; an edge is the outer side of it.
+    """
+    rows = (folder / "val/val_annotations.txt").read_text().splitlines()
+    first_and_last = np.array([row.split("\t")[2:] for row in rows], float)
+    return first_and_last + [0, 0, 1, 1]
+
+
 def _cifar100(folder, split):
     import pyarrow.parquet
 

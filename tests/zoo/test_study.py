@@ -1,0 +1,51 @@
+"""What is measured of trained networks."""
+
+import numpy as np
+import pytest
+
+from zoo.data.sources import tiny_imagenet_boxes
+from zoo.study import rectangles as study
+
+
+def test_boxes_are_read_with_their_outer_edges(data_dir):
+    boxes = tiny_imagenet_boxes(data_dir)
+    np.testing.assert_array_equal(boxes, np.tile([0, 0, 10, 10], (6, 1)))
+
+
+def test_the_overlap_is_that_of_the_areas():
+    """Axis-parallel rectangles, whose overlap is known."""
+    size = 64
+    box = np.array([[16.0, 16.0, 48.0, 48.0]])
+    same = np.array([[0, 0, 0.5, 0.5, 0]])
+    turned = np.array([[0, 0, 0.5, 0.5, np.pi / 2]])
+    half = np.array([[0, 0, 0.5, 0.25, 0]])
+    upright = np.array([[0, 0, 0.5, 0.25, np.pi / 2]])
+    right = np.array([[0.5, 0, 0.5, 0.5, 0]])
+    apart = np.array([[0.9, 0, 0.1, 0.1, 0]])
+    for rectangle, overlap in (
+        (same, 1),
+        (turned, 1),
+        (half, 0.5),
+        (upright, 0.5),
+        (right, 1 / 3),
+        (apart, 0),
+    ):
+        measured = study.intersection_over_union(rectangle, box, size)
+        assert measured[0] == pytest.approx(overlap, abs=0.02)
+
+
+def test_a_turned_square_overlaps_in_an_octagon():
+    box = np.array([[16.0, 16.0, 48.0, 48.0]])
+    diamond = np.array([[0, 0, 0.5, 0.5, np.pi / 4]])
+    octagon = 8 * (np.sqrt(2) - 1) * 0.25  # of half extent 0.5
+    expected = octagon / (2 - octagon)
+    measured = study.intersection_over_union(diamond, box)
+    assert measured[0] == pytest.approx(expected, abs=0.03)
+
+
+def test_centers_are_in_boxes_where_they_should_be():
+    boxes = np.array([[0.0, 0, 32, 32]] * 3)
+    rectangles = np.array(
+        [[-0.5, -0.5, 1, 1, 0], [0.1, -0.5, 1, 1, 0], [-0.1, -0.1, 1, 1, 0]]
+    )
+    assert list(study.center_in_box(rectangles, boxes)) == [True, False, True]

@@ -1,0 +1,221 @@
+"""Model cards of the published weights, made from the manifest.
+
+    python -m zoo.cards
+
+Writes `zoo/cards/ID.md`, the training curve beside it and, where the
+attention depends on the picture, what the network looks at.
+"""
+
+import csv
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import typer
+from huggingface_hub import EvalResult
+from huggingface_hub import ModelCardData
+
+import keras_attn
+from keras_attn import explanation
+from keras_attn.images import read
+from keras_attn.images import resize_and_crop
+from keras_attn.weights import manifest
+from zoo import plots
+
+CARDS = Path("zoo/cards")
+PICTURES = sorted(Path("examples/images").glob("*.jpg"))
+
+# Name, its name on the Hugging Face Hub, and what its pictures are under.
+DATA_SETS = {
+    "cifar100": (
+        "CIFAR-100",
+        "uoft-cs/cifar100",
+        "CIFAR-100 states no licence for its pictures, which were collected "
+        "from the web.",
+    ),
+    "tiny_imagenet": (
+        "Tiny-ImageNet",
+        "zh-plus/tiny-imagenet",
+        "Tiny-ImageNet's pictures come from ImageNet and are under its terms.",
+    ),
+}
+
+METRICS = {"top1": "top-1 accuracy", "top5": "top-5 accuracy"}
+
+TEXT = """\
+---
+{metadata}
+---
+
+# {id}
+
+{summary}
+
+A network of keras-attn, after [the paper]({paper}).
+
+## Use
+
+```python
+import keras_attn
+
+classifier = keras_attn.load("{id}")
+probabilities = classifier.predict("picture.jpg")
+print(classifier.decode_predictions(probabilities, top=3))
+```
+
+`classifier.model` is a functional `keras.Model`: {size} x {size} pixels from 0
+to 255 in, probabilities of {classes} classes out. The preprocessing is inside.
+
+## Measured
+
+| data | images | top-1 | top-5 |
+|---|---|---|---|
+| {data}, validation | {images:,} | {top1:.2%} | {top5:.2%} |
+
+{parameters:.2f} million parameters, {macs:.0f} million multiply-adds an image,
+{megabytes:.1f} MB. By `{evaluation_command}`, on this very file.
+
+## Training
+
+Command: `{command}`, seed {seed}, commit `{commit}`.
+
+```toml
+{recipe}
+```
+
+![Accuracy by epoch]({id}.curve.png)
+{attention}
+## Limits
+
+- One run with one seed; the last epoch, whichever was best.
+- It knows the {classes} classes of {data} and gives one of them to any
+  picture. Its probabilities are not calibrated.
+- It was trained on pictures of {size} x {size} pixels; details below that are
+  lost to it.
+- Which people, places and things the data shows was not examined for bias.
+
+## Licence
+
+The weights are under {licence}. {terms}
+"""
+
+ATTENTION = """
+## Where it looks
+
+![Pictures and what the network looks at]({id}.attention.jpg)
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main():
+    """Write the model cards of all published weights."""
+    CARDS.mkdir(exist_ok=True)
+    for weight_id in keras_attn.list_models():
+        entry = manifest.entry(weight_id)
+        draws = _draw_attention(weight_id)
+        _draw_curve(entry)
+        text = card(entry, has_attention=draws)
+        (CARDS / f"{weight_id}.md").write_text(text, "utf-8")
+
+
+def card(entry, has_attention):
+    """Return the model card of a weight as Markdown with YAML metadata.
+
+    Args:
+        entry: A `keras_attn.weights.Entry`.
+        has_attention: Boolean, whether there is a picture of its attention.
+    """
+    [(data_set, splits)] = entry.metrics.items()
+    data, hub_name, terms = DATA_SETS[data_set]
+    measured = splits["val"]
+    return TEXT.format(
+        metadata=_metadata(entry, data, hub_name, measured),
+        id=entry.id,
+        summary=entry.summary,
+        paper=entry.paper,
+        size=entry.input["size"],
+        classes=len(entry.class_names),
+        data=data,
+        **measured,
+        parameters=entry.parameters / 1e6,
+        macs=entry.macs / 1e6,
+        megabytes=entry.bytes / 1e6,
+        evaluation_command=entry.training["evaluation_command"],
+        command=entry.training["command"],
+        seed=entry.training["seed"],
+        commit=entry.training["commit"],
+        recipe=_recipe(entry.training["recipe"]).strip(),
+        attention=ATTENTION.format(id=entry.id) if has_attention else "",
+        licence=entry.licence,
+        terms=terms,
+    )
+
+
+def _metadata(entry, data, hub_name, measured):
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=hub_name,
+            dataset_name=data,
+            dataset_split="validation",
+            metric_type="accuracy",
+            metric_name=name,
+            metric_value=measured[key],
+        )
+        for name, key in (
+            ("top-1 accuracy", "top1"),
+            ("top-5 accuracy", "top5"),
+        )
+    ]
+    return ModelCardData(
+        model_name=entry.id,
+        library_name="keras",
+        pipeline_tag="image-classification",
+        license=entry.licence.lower(),
+        datasets=[hub_name],
+        metrics=["accuracy"],
+        tags=["keras-attn", "attention"],
+        eval_results=results,
+    ).to_yaml()
+
+
+def _recipe(path):
+    """Return the text of a recipe, after the one that it is like."""
+    path = Path(path)
+    text = path.read_text("utf-8")
+    like = tomllib.loads(text).get("like")
+    if like is None:
+        return text
+    return f"{_recipe(path.with_name(like))}\n\n{text}"
+
+
+def _draw_curve(entry):
+    with open(entry.training["history"], newline="") as file:
+        rows = list(csv.DictReader(file))
+    plots.curve(rows, CARDS / f"{entry.id}.curve.png")
+
+
+def _draw_attention(weight_id):
+    """Draw the example pictures; return whether there is anything to see."""
+    classifier = keras_attn.load(weight_id)
+    try:
+        explanation.attention_layer(classifier.model)
+    except ValueError:
+        return False
+    predictions = classifier.predict(PICTURES)
+    best = classifier.decode_predictions(predictions, top=1)
+    tile = explanation.TILE, explanation.TILE
+    grid = explanation.draw(
+        classifier.model,
+        images=np.stack([classifier.prepare(file) for file in PICTURES]),
+        pictures=[resize_and_crop(read(file), *tile) for file in PICTURES],
+        captions=[f"{name} ({share:.0%})" for [(_, name, share)] in best],
+    )
+    grid.save(CARDS / f"{weight_id}.attention.jpg", quality=85)
+    return True
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,1 @@
+"""What the trained networks learned, checked against the papers' claims."""
