@@ -99,7 +99,7 @@ class StopOnNaN(keras.callbacks.Callback):
             )
 
 
-def all_of(out, network, recipe, first_epoch, writes=True):
+def all_of(out, network, recipe, first_epoch):
     """Return the callbacks of a training, in their order.
 
     Args:
@@ -107,13 +107,7 @@ def all_of(out, network, recipe, first_epoch, writes=True):
         network: The network without what trains it.
         recipe: A recipe.
         first_epoch: Integer, the epoch that the training goes on with.
-        writes: Boolean, whether this is the process that writes files.
     """
-    uses_ema = "ema_momentum" in recipe["training"]
-    # From the end of an epoch to the next the weights are the averages.
-    average = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] * uses_ema
-    if not writes:
-        return [StopOnNaN(out), *average]
     rows = _keep_epochs_before(first_epoch, out / HISTORY)
     best = max((float(row["val_top1"]) for row in rows), default=-math.inf)
     callbacks = [
@@ -121,9 +115,11 @@ def all_of(out, network, recipe, first_epoch, writes=True):
         # A run that is stopped between these two writes its last row again.
         keras.callbacks.CSVLogger(out / HISTORY, append=True),
         Backup(out),
-        *average,
-        KeepWeights(out, network, best),
     ]
+    if "ema_momentum" in recipe["training"]:
+        # From the end of an epoch to the next the weights are the averages.
+        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    callbacks.append(KeepWeights(out, network, best))
     if keras.backend.backend() == "tensorflow":
         callbacks.append(keras.callbacks.TensorBoard(out / "tensorboard"))
     return callbacks

@@ -7,9 +7,10 @@ variables `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `_NUM_PROCESSES`, `_PROCESS_ID`.
 """
 
 import contextlib
-import os
 
 import keras
+
+from zoo import processes
 
 BACKENDS = {"mirrored": "tensorflow", "data-parallel": "jax"}
 
@@ -43,22 +44,12 @@ def begin(strategy=None):
 
 
 def _share_batches():
-    if processes() > 1:
+    if processes.count() > 1:
         keras.distribution.initialize()
     if len(keras.distribution.list_devices()) > 1:
         # Each process makes its own part of a batch (see zoo.data).
         parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
         keras.distribution.set_distribution(parallel)
-
-
-def processes():
-    """Return how many processes train together."""
-    return int(os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", 1))
-
-
-def process():
-    """Return which of them this is; the first one writes the files."""
-    return int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0))
 
 
 def synchronize_batch_norm(model):

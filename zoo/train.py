@@ -21,6 +21,7 @@ from typing import Literal
 
 import typer
 
+from zoo import processes
 from zoo import recipe as recipes
 
 RECIPE = "recipe.json"
@@ -56,6 +57,7 @@ def main(
     """Train a network from a recipe, or go on with a training."""
     try:
         settings = recipes.read(recipe, overrides)
+        out = processes.folder(out)
         start(out, recipe, settings, overrides)
         train(settings, data_dir, out, strategy)
     except (ArithmeticError, OSError, ValueError) as error:
@@ -123,7 +125,6 @@ def train(recipe, data_dir, out, strategy=None):
     Returns:
         A dictionary of the metrics of the last epoch on the validation
         images, the best top-1 of any epoch, and the seconds an epoch took.
-        `None` in all processes but the first.
 
     Raises:
         ArithmeticError: if the loss becomes infinite or is not a number.
@@ -150,10 +151,8 @@ def train(recipe, data_dir, out, strategy=None):
         networks.prepare(model, training, steps_per_epoch)
         strategies.synchronize_batch_norm(network)
         first_epoch = callbacks.restore(model, out, steps_per_epoch)
-    part = strategies.process(), strategies.processes()
-    writers = callbacks.all_of(
-        out, network, recipe, first_epoch, writes=part[0] == 0
-    )
+    part = processes.index(), processes.count()
+    writers = callbacks.all_of(out, network, recipe, first_epoch)
     begin = time.time()
     try:
         model.fit(
@@ -173,8 +172,6 @@ def train(recipe, data_dir, out, strategy=None):
             writer.on_train_end()  # closes its files
         raise
     seconds = time.time() - begin
-    if part[0] > 0:
-        return None
     epochs = max(training["epochs"] - first_epoch, 1)
     result = _result(out / callbacks.HISTORY, seconds / epochs)
     write_json(out / RESULT, result)

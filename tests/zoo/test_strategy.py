@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.subprocesses import WITHOUT_TENSORFLOW
 from tests.subprocesses import run_python
 from tests.zoo.common import history
 from tests.zoo.common import small_recipe
@@ -129,15 +130,18 @@ def test_without_synchronised_statistics_they_would_drift_apart(tmp_path):
     assert apart > 1e-2
 
 
-IN_PROCESSES = """
-import json, sys
+IN_PROCESSES = (
+    WITHOUT_TENSORFLOW
+    + """
+import json
 from pathlib import Path
 data_dir, out, recipe = sys.argv[1:]
-Path(out).mkdir(exist_ok=True)
-from zoo import train
-train.train(json.loads(recipe), Path(data_dir), Path(out))
-assert "tensorflow" not in sys.modules
+from zoo import processes, train
+out = processes.folder(Path(out))
+out.mkdir(parents=True, exist_ok=True)
+train.train(json.loads(recipe), Path(data_dir), out)
 """
+)
 
 
 def test_two_processes_train_as_one_does_on_jax(data_dir, tmp_path):
@@ -178,3 +182,4 @@ def test_two_processes_train_as_one_does_on_jax(data_dir, tmp_path):
         for key in ("loss", "top1", "val_loss", "val_top1"):
             assert together[key] == pytest.approx(alone[key], rel=1e-4), key
     assert json.loads((tmp_path / "two" / "result.json").read_text())
+    assert history(tmp_path / "two" / "process1") == two
