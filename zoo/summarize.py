@@ -4,7 +4,8 @@
 
 Keeps what is needed of the given runs in `zoo/results/training`, then makes
 from everything there, for each data set, `zoo/results/comparison_DATASET.csv`,
-plots, and the table between its marks in the README.
+plots, and the table between its marks in the README; and the README's table of
+published weights.
 """
 
 import statistics
@@ -13,6 +14,9 @@ from typing import Annotated
 
 import typer
 
+import keras_attn
+from keras_attn.weights import manifest
+from zoo import cards
 from zoo import runs
 from zoo.benchmark import tables
 
@@ -39,6 +43,8 @@ def main(
         raise SystemExit(f"zoo.summarize: {error}") from None
     for data in DATA_SETS:
         summarize(data)
+    ids = keras_attn.list_models()
+    _write_table("weights", table_of_weights(map(manifest.entry, ids)))
 
 
 def summarize(data):
@@ -53,8 +59,7 @@ def summarize(data):
     tables.write(path, rows)
     plots.costs(rows, path.with_suffix(".png"))
     plots.curves(kept, RESULTS / f"curves_{data}.png")
-    text = README.read_text("utf-8")
-    README.write_text(with_table(text, data, rows), "utf-8")
+    _write_table(data, table_of(rows))
 
 
 def comparison(kept):
@@ -110,13 +115,18 @@ def _latency():
     return {row["network"]: row["median_ms"] for row in rows}
 
 
-def with_table(text, data, rows):
-    """Return the README with a new table between the marks of a data set.
+def _write_table(mark, table):
+    text = README.read_text("utf-8")
+    README.write_text(with_table(text, mark, table), "utf-8")
+
+
+def with_table(text, mark, table):
+    """Return the README with a new table between two marks.
 
     Raises:
         ValueError: if the marks are not there.
     """
-    begin, end = f"<!-- {data} -->\n", f"<!-- end of {data} -->\n"
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->\n"
     before, begins, rest = text.partition(begin)
     _, ends, after = rest.partition(end)
     if not begins or not ends:
@@ -124,7 +134,7 @@ def with_table(text, data, rows):
             f"The README must have a line {begin.strip()!r} and a later line "
             f"{end.strip()!r}"
         )
-    return before + begin + table_of(rows) + end + after
+    return before + begin + table + end + after
 
 
 def table_of(rows):
@@ -141,6 +151,25 @@ def table_of(rows):
             f"| {row['macs'] / 1e6:.0f} | {row['latency_ms']} "
             f"| {row['seeds']} | {row['top1']:.2f} | {spread} "
             f"| {row['top5']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def table_of_weights(entries):
+    """Return published weights as a Markdown table."""
+    lines = [
+        "| id | data | parameters | file | top-1 | top-5 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for entry in entries:
+        [(data, splits)] = entry.metrics.items()
+        measured = splits["val"]
+        lines.append(
+            f"| `{entry.id}` | {cards.DATA_SETS[data][0]}, "
+            f"{len(entry.class_names)} classes, {entry.input['size']} px "
+            f"| {entry.parameters / 1e6:.2f} M | {entry.bytes / 1e6:.1f} MB "
+            f"| {100 * measured['top1']:.2f} % "
+            f"| {100 * measured['top5']:.2f} % |"
         )
     return "\n".join(lines) + "\n"
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import keras_attn
 from tests.zoo.common import small_recipe
 from zoo import runs
 from zoo import summarize
@@ -29,6 +30,7 @@ def repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "README.md").write_text(
         "# Before\n<!-- cifar100 -->\nold\n<!-- end of cifar100 -->\nAfter.\n"
+        "<!-- weights -->\n<!-- end of weights -->\n"
     )
     return tmp_path
 
@@ -55,7 +57,8 @@ def test_runs_become_a_table_with_their_spread(repository):
     assert cram["macs"] > plain["macs"] > 1e5
     readme = (repository / "README.md").read_text()
     assert readme.startswith("# Before\n<!-- cifar100 -->\n| network |")
-    assert readme.endswith("<!-- end of cifar100 -->\nAfter.\n")
+    assert "<!-- end of cifar100 -->\nAfter.\n<!-- weights -->\n" in readme
+    assert all(f"| `{name}` |" in readme for name in keras_attn.list_models())
     assert "old" not in readme and "| 64.00 | 2.0 |" in readme
     for picture in ("comparison_cifar100.png", "curves_cifar100.png"):
         assert (repository / "zoo/results" / picture).stat().st_size > 5000
@@ -86,4 +89,4 @@ def test_an_unfinished_run_is_not_kept(repository):
 
 def test_a_readme_without_marks_is_an_error():
     with pytest.raises(ValueError, match="<!-- cifar100 -->"):
-        summarize.with_table("# Nothing\n", "cifar100", [])
+        summarize.with_table("# Nothing\n", "cifar100", "|")
