@@ -18,12 +18,12 @@ from zoo.data.sources import tiny_imagenet_boxes
 
 SIZE = 64  # of the images, in pixels
 BATCH = 200
-FACTORS = np.arange(0.5, 2.01, 0.1)
-HALF_EXTENTS = np.arange(0.4, 1.01, 0.05)
+FACTORS = np.arange(0.3, 1.71, 0.1)
+HALF_EXTENTS = np.arange(0.3, 1.01, 0.1)
 
 
 def measure(ids, data_dir):
-    """Return a row for each kind of rectangle.
+    """Return rows for each kind of rectangle.
 
     Args:
         ids: Ids of published CRAM networks.
@@ -31,20 +31,17 @@ def measure(ids, data_dir):
 
     Returns:
         A list of dictionaries: whose `rectangle`, its `size` (how its extents
-        were chosen), the share of images whose box has the rectangle's
-        `center_in_box`, and the `mean_iou`, the intersection over the union
-        with the box.
+        were chosen), which `boxes`, how many `images`, the share of them
+        whose box has the rectangle's `center_in_box`, and the `mean_iou`, the
+        intersection over the union with the box.
     """
     boxes = tiny_imagenet_boxes(data_dir)
     images = data.load("tiny_imagenet", data_dir, "val").images
     sizes = {
-        (a, b): _repeated([0, 0, a, b, 0], len(boxes))
+        f"best: {a:.2f} x {b:.2f}": _repeated([0, 0, a, b, 0], len(boxes))
         for a, b in itertools.product(HALF_EXTENTS, repeat=2)
     }
-    rows = [
-        _row("whole image", "", _repeated([0, 0, 1, 1, 0], len(boxes)), boxes),
-        _best("middle of the image", sizes, boxes),
-    ]
+    rows = _best("middle of the image", sizes, boxes)
     for weight_id in ids:
         model = keras_attn.load(weight_id).model
         rectangles = np.concatenate(
@@ -54,11 +51,11 @@ def measure(ids, data_dir):
             ]
         )
         scaled = {
-            round(float(factor), 1): rectangles * [1, 1, factor, factor, 1]
+            f"best: {factor:.1f} x": rectangles * [1, 1, factor, factor, 1]
             for factor in FACTORS
         }
-        rows.append(_row(weight_id, "as trained", rectangles, boxes))
-        rows.append(_best(weight_id, scaled, boxes))
+        rows += _best(weight_id, {"as trained": rectangles}, boxes)
+        rows += _best(weight_id, scaled, boxes)
     return rows
 
 
@@ -67,24 +64,36 @@ def _repeated(rectangle, count):
 
 
 def _best(name, candidates, boxes):
-    """Return the row of the size with the highest mean IoU."""
-    rows = [
-        _row(name, f"best: {np.round(size, 2).tolist()}", rectangles, boxes)
-        for size, rectangles in candidates.items()
-    ]
-    return max(rows, key=lambda row: row["mean_iou"])
-
-
-def _row(name, size, rectangles, boxes):
-    inside = center_in_box(rectangles, boxes)
-    overlap = intersection_over_union(rectangles, boxes)
-    return {
-        "rectangle": name,
-        "size": size,
-        "images": len(boxes),
-        "center_in_box": round(float(inside.mean()), 4),
-        "mean_iou": round(float(overlap.mean()), 4),
+    """Return a row for all boxes and one for the small ones, each with the
+    size that has the highest mean IoU there."""
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    subsets = {
+        "all": np.full(len(boxes), True),
+        "up to half of the image": width * height <= SIZE**2 / 2,
     }
+    scores = {
+        size: (
+            center_in_box(rectangles, boxes),
+            intersection_over_union(rectangles, boxes),
+        )
+        for size, rectangles in candidates.items()
+    }
+    rows = []
+    for subset, chosen in subsets.items():
+        size, (inside, overlap) = max(
+            scores.items(), key=lambda item: item[1][1][chosen].mean()
+        )
+        rows.append(
+            {
+                "rectangle": name,
+                "size": size,
+                "boxes": subset,
+                "images": int(chosen.sum()),
+                "center_in_box": round(float(inside[chosen].mean()), 4),
+                "mean_iou": round(float(overlap[chosen].mean()), 4),
+            }
+        )
+    return rows
 
 
 def center_in_box(rectangles, boxes, size=SIZE):
