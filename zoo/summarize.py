@@ -23,6 +23,7 @@ from zoo.benchmark import tables
 README = Path("README.md")
 RESULTS = Path("zoo/results")
 LATENCY = RESULTS / "benchmark_comparison.csv"
+RECTANGLES = RESULTS / "rectangles.csv"
 DATA_SETS = "cifar100", "tiny_imagenet"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -43,6 +44,9 @@ def main(
         raise SystemExit(f"zoo.summarize: {error}") from None
     for data in DATA_SETS:
         summarize(data)
+    if RECTANGLES.is_file():
+        rows, _ = tables.read(RECTANGLES)
+        _write_table("rectangles", table_of_rectangles(rows))
     ids = keras_attn.list_models()
     _write_table("weights", table_of_weights(map(manifest.entry, ids)))
 
@@ -151,6 +155,21 @@ def table_of(rows):
             f"| {row['macs'] / 1e6:.0f} | {row['latency_ms']} "
             f"| {row['seeds']} | {row['top1']:.2f} | {spread} "
             f"| {row['top5']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def table_of_rectangles(rows):
+    """Return the rows of `zoo.study.rectangles` as a Markdown table."""
+    lines = [
+        "| rectangle | size | boxes | images | centre in the box | mean IoU |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['rectangle']} | {row['size']} | {row['boxes']} "
+            f"| {row['images']:.0f} | {100 * row['center_in_box']:.1f} % "
+            f"| {row['mean_iou']:.3f} |"
         )
     return "\n".join(lines) + "\n"
 
