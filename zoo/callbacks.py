@@ -37,6 +37,13 @@ def restore(model, out, steps_per_epoch):
     return int(model.optimizer.iterations.numpy()) // steps_per_epoch
 
 
+def keep_last(model, network, out):
+    """Write the last weights of a training that was stopped after its last
+    backup, with their averages in place where the optimiser has some."""
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    save_weights(network, out / LAST)
+
+
 class Backup(keras.callbacks.Callback):
     """Write the weights and the state of the optimiser after each epoch."""
 

@@ -147,6 +147,7 @@ def train(recipe, data_dir, out, strategy=None):
     steps_per_epoch = len(split) // training["batch_size"]
     with scope:
         network = networks.build(recipe)
+        _check_fit(network, split, training["batch_size"])
         model = networks.with_constraints(network, recipe)
         networks.prepare(model, training, steps_per_epoch)
         strategies.synchronize_batch_norm(network)
@@ -154,29 +155,46 @@ def train(recipe, data_dir, out, strategy=None):
     part = processes.index(), processes.count()
     writers = callbacks.all_of(out, network, recipe, first_epoch)
     begin = time.time()
-    try:
-        model.fit(
-            data.training_batches(split, recipe, first_epoch, part),
-            initial_epoch=first_epoch,
-            epochs=training["epochs"],
-            steps_per_epoch=steps_per_epoch,
-            shuffle=False,
-            validation_data=data.evaluation_batches(
-                validation, recipe["data"]["evaluation_size"], part
-            ),
-            callbacks=writers,
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-    except ArithmeticError:
-        for writer in writers:
-            writer.on_train_end()  # closes its files
-        raise
+    if first_epoch < training["epochs"]:
+        try:
+            model.fit(
+                data.training_batches(split, recipe, first_epoch, part),
+                initial_epoch=first_epoch,
+                epochs=training["epochs"],
+                steps_per_epoch=steps_per_epoch,
+                shuffle=False,
+                validation_data=data.evaluation_batches(
+                    validation, recipe["data"]["evaluation_size"], part
+                ),
+                callbacks=writers,
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+        except BaseException:
+            for writer in writers:
+                writer.on_train_end()  # closes its files
+            raise
+    else:  # It was stopped after its last epoch.
+        callbacks.keep_last(model, network, out)
     seconds = time.time() - begin
     epochs = max(training["epochs"] - first_epoch, 1)
     result = _result(out / callbacks.HISTORY, seconds / epochs)
     write_json(out / RESULT, result)
     (out / callbacks.BACKUP).unlink()
     return result
+
+
+def _check_fit(network, split, batch_size):
+    classes = network.output_shape[-1]
+    if classes != len(split.class_names):
+        raise ValueError(
+            f"The network of the recipe has {classes} classes, the data set "
+            f"{len(split.class_names)}: set model.arguments.classes"
+        )
+    if len(split) < batch_size:
+        raise ValueError(
+            f"The data set has {len(split)} images, which is less than one "
+            f"batch. Received: training.batch_size={batch_size}"
+        )
 
 
 def _result(history, seconds_per_epoch):

@@ -145,6 +145,18 @@ def test_a_new_attention_type_needs_no_change_of_the_builder():
     assert "conv4_attention" not in names
 
 
+def test_attention_goes_into_the_stages_that_are_named():
+    for attention, part in (("cram", "attention"), ("se", "block1_attention")):
+        model = small_network(attention, attention_stages=[2, 5])
+        names = {layer.name for layer in model.layers}
+        attended = [s for s in (2, 3, 4, 5) if f"conv{s}_{part}" in names]
+        assert attended == [2, 5]
+    # A plain network has nothing to put there.
+    assert small_network(None, attention_stages=[2]).count_params() == (
+        small_network(None).count_params()
+    )
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -153,6 +165,11 @@ def test_a_new_attention_type_needs_no_change_of_the_builder():
         ({"pooling": "avg"}, "include_top=False"),
         ({"stem_strides": 3}, "stem_strides=3"),
         ({"input_shape": (16, 16)}, r"input_shape=\(16, 16\)"),
+        (
+            {"attention": "cram", "attention_stages": [6]},
+            r"\[2, 3, 4, 5\]",
+        ),
+        ({"attention": "cram", "blocks_per_stage": (1, 1)}, r"in \[4\] only"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -51,7 +51,7 @@ def test_the_papers_networks_exist():
 
 
 @pytest.mark.parametrize("name", [n for n in CONSTRUCTORS if "Small" in n])
-def test_small_networks_keep_the_size_in_the_stem(name):
+def test_small_networks_end_at_an_eighth_of_the_size(name):
     model = getattr(applications, name)(
         include_top=False, input_shape=(32, 32, 3)
     )

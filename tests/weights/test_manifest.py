@@ -98,10 +98,14 @@ def test_a_tag_is_enough_for_the_constructor():
     golden.check(model, manifest.entry(weight_id))
 
 
-def test_the_stem_of_a_published_weight_is_not_changed():
+def test_the_places_in_a_published_weight_are_not_changed():
     with pytest.raises(ValueError, match="stem_strides=2"):
         applications.CRAMResNet18Small(
             weights="tiny_imagenet_64", stem_strides=1
+        )
+    with pytest.raises(ValueError, match="attention_stages"):
+        applications.CRAMResNet18Small(
+            weights="tiny_imagenet_64", attention_stages=[3]
         )
 
 

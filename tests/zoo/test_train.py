@@ -16,6 +16,7 @@ from keras_attn.weights import load_weights
 from tests.zoo.common import RECIPE
 from tests.zoo.common import history
 from tests.zoo.common import small_recipe
+from zoo import callbacks
 from zoo import network
 from zoo import train
 
@@ -87,8 +88,6 @@ def test_the_average_of_the_weights_is_what_is_kept(data_dir, tmp_path):
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_weights(
     data_dir, tmp_path, monkeypatch
 ):
-    from zoo import callbacks
-
     broken = callbacks.StopOnNaN.on_train_batch_end
 
     def in_second_epoch(self, batch, logs=None):
@@ -155,6 +154,52 @@ def test_a_killed_training_goes_on_to_the_same_result(data_dir, tmp_path):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-3)
     assert not list(runs[1].glob("unfinished_*"))
     assert not (runs[1] / "backup.weights.h5").exists()
+
+
+@pytest.mark.parametrize("ema", [{}, {"ema_momentum": 0.5}])
+def test_a_training_stopped_after_its_last_epoch_is_finished(
+    data_dir, tmp_path, monkeypatch, ema
+):
+    """The backup is there, what comes after it is not."""
+    recipe = small_recipe(training=ema)
+    runs = tmp_path / "whole", tmp_path / "stopped"
+    for run in runs:
+        run.mkdir()
+    train.train(recipe, data_dir, runs[0])
+    with monkeypatch.context() as patched:
+        keep = callbacks.KeepWeights.on_epoch_end
+
+        def stop(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+            keep(self, epoch, logs)
+
+        patched.setattr(callbacks.KeepWeights, "on_epoch_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(recipe, data_dir, runs[1])
+    train.train(recipe, data_dir, runs[1])
+    assert history(runs[0]) == history(runs[1])
+    networks = [network.build(recipe) for _ in runs]
+    for built, run in zip(networks, runs):
+        load_weights(built, run / "last.weights.h5")
+    for one, other in zip(*(built.weights for built in networks)):
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "classes", "message"),
+    [
+        (16, 3, "15 images.*batch_size=16"),
+        (4, 5, "5 classes, the data set 3"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_data_is_an_error(
+    data_dir, tmp_path, batch_size, classes, message
+):
+    recipe = small_recipe(training={"batch_size": batch_size})
+    recipe["model"]["arguments"]["classes"] = classes
+    with pytest.raises(ValueError, match=message):
+        train.train(recipe, data_dir, tmp_path)
 
 
 # The trainer, which waits in the second batch of the third epoch.
