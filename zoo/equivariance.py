@@ -44,7 +44,7 @@ class EquivariantTraining(keras.Model):
     """
 
     def __init__(self, network, weight, rotation, scale, translation, seed):
-        super().__init__()
+        super().__init__(dtype="float32")  # Pixels are not to be rounded.
         gate = rectangle_layer(network)
         self.network = network
         self.gate = gate

@@ -1,5 +1,6 @@
 """Batches for training and evaluation, as `tf.data.Dataset`."""
 
+import dataclasses
 import functools
 
 import tensorflow as tf
@@ -17,6 +18,13 @@ def training_batches(split, recipe, first_epoch):
     Order, crops and flips depend on the seed, the epoch and the step only.
     See `zoo.data.training_batches`.
     """
+    if isinstance(split, ArraySplit):
+        # Once for all epochs, whose graphs would hold copies.
+        split = dataclasses.replace(
+            split,
+            images=tf.constant(split.images),
+            labels=tf.constant(split.labels),
+        )
     phases = recipe["data"]["training_sizes"]
     ends = [phase["from_epoch"] for phase in phases[1:]]
     batches = [
@@ -34,9 +42,8 @@ def training_batches(split, recipe, first_epoch):
 
 def _phase_batches(split, recipe, epochs, size):
     """Return the batches of epochs whose images have the same size."""
-    from_split = (
-        _from_memory if isinstance(split, ArraySplit) else _from_storage
-    )
+    in_memory = isinstance(split, ArraySplit)
+    from_split = _from_memory if in_memory else _from_storage
     batches = from_split(split, recipe, epochs, size)
     classes = len(split.class_names)
     batches = batches.map(
@@ -52,8 +59,6 @@ def _phase_batches(split, recipe, epochs, size):
 
 
 def _from_memory(split, recipe, epochs, size):
-    # Out of the graph of the epochs, which would hold a copy.
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
     data, training = recipe["data"], recipe["training"]
 
     def epoch_batches(epoch):
@@ -66,8 +71,8 @@ def _from_memory(split, recipe, epochs, size):
 
         def cropped(step, index):
             step_seed = tf.random.fold_in(seed, step)
-            crop = _crop(tf.gather(images, index), data, size, step_seed)
-            return crop, tf.gather(labels, index)
+            crop = _crop(tf.gather(split.images, index), data, size, step_seed)
+            return crop, tf.gather(split.labels, index)
 
         return batches.enumerate().map(cropped, num_parallel_calls=2)
 
