@@ -170,7 +170,8 @@ def error(network, images, rotation, scale, translation, seed=0):
     """
     gate = rectangle_layer(network)
     features = keras.Model(network.input, gate.input)
-    moves = draw_moves(len(images), rotation, scale, translation, seed)
+    random = keras.random.SeedGenerator(seed)
+    moves = draw_moves(len(images), rotation, scale, translation, random)
 
     def rectangles(pictures):
         return gate.rectangles(features.predict(pictures, verbose=0))

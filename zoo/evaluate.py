@@ -92,9 +92,10 @@ def measure(predict, batches, class_names):
             f"for {len(labels)} images has the shape {probabilities.shape}."
         )
     own = probabilities[np.arange(len(labels)), labels]
-    # How many classes are held more probable; of equals, half.
-    rank = (probabilities > own[:, None]).sum(1)
-    rank += ((probabilities == own[:, None]).sum(1) - 1) // 2
+    if not np.isfinite(probabilities).all():
+        raise ValueError("The model's output has values that are not finite")
+    # How many other classes are held at least as probable.
+    rank = (probabilities >= own[:, None]).sum(1) - 1
     top1, top5 = rank < 1, rank < 5
     timed = slice(1, None) if len(counts) > 1 else slice(None)
     measured = {

@@ -54,7 +54,16 @@ def test_a_constant_answer_is_not_right():
         [(np.zeros(10), one_hot)],
         "abcdefghij",
     )
-    assert measured["top1"] == 0
+    assert measured["top1"] == measured["top5"] == 0
+
+
+def test_an_answer_that_is_not_a_number_is_an_error():
+    with pytest.raises(ValueError, match="not finite"):
+        evaluate.measure(
+            lambda images: np.full((2, 3), np.nan),
+            [(np.zeros(2), np.eye(3)[:2])],
+            ["a", "b", "c"],
+        )
 
 
 def test_another_number_of_classes_is_an_error():
