@@ -141,13 +141,18 @@ def with_table(text, mark, table):
     return before + begin + table + end + after
 
 
+def _markdown(header, lines):
+    rule = "|---" * (header.count("|") - 1) + "|"
+    return "\n".join([header, rule, *lines]) + "\n"
+
+
 def table_of(rows):
     """Return the rows as a Markdown table."""
-    lines = [
+    header = (
         "| network | parameters (M) | MACs (M) | ms | seeds | top-1 (%) "
-        "| spread | top-5 (%) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+        "| spread | top-5 (%) |"
+    )
+    lines = []
     for row in rows:
         spread = row["top1_spread"] if row["seeds"] > 1 else ""
         lines.append(
@@ -156,30 +161,28 @@ def table_of(rows):
             f"| {row['seeds']} | {row['top1']:.2f} | {spread} "
             f"| {row['top5']:.2f} |"
         )
-    return "\n".join(lines) + "\n"
+    return _markdown(header, lines)
 
 
 def table_of_rectangles(rows):
     """Return the rows of `zoo.study.rectangles` as a Markdown table."""
-    lines = [
-        "| rectangle | size | boxes | images | centre in the box | mean IoU |",
-        "|---|---|---|---|---|---|",
-    ]
+    header = (
+        "| rectangle | size | boxes | images | centre in the box | mean IoU |"
+    )
+    lines = []
     for row in rows:
         lines.append(
             f"| {row['rectangle']} | {row['size']} | {row['boxes']} "
             f"| {row['images']:.0f} | {100 * row['center_in_box']:.1f} % "
             f"| {row['mean_iou']:.3f} |"
         )
-    return "\n".join(lines) + "\n"
+    return _markdown(header, lines)
 
 
 def table_of_weights(entries):
     """Return published weights as a Markdown table."""
-    lines = [
-        "| id | data | parameters | file | top-1 | top-5 |",
-        "|---|---|---|---|---|---|",
-    ]
+    header = "| id | data | parameters | file | top-1 | top-5 |"
+    lines = []
     for entry in entries:
         [(data, splits)] = entry.metrics.items()
         measured = splits["val"]
@@ -190,7 +193,7 @@ def table_of_weights(entries):
             f"| {100 * measured['top1']:.2f} % "
             f"| {100 * measured['top5']:.2f} % |"
         )
-    return "\n".join(lines) + "\n"
+    return _markdown(header, lines)
 
 
 if __name__ == "__main__":
