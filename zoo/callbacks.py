@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 
+import h5py
 import keras
 
 BACKUP = "backup.weights.h5"
@@ -20,12 +21,8 @@ def save_weights(model, path):
     os.replace(unfinished, path)
 
 
-def restore(model, out, steps_per_epoch):
+def restore(model, out):
     """Load the backup of a stopped training, if there is one.
-
-    Unlike `keras.callbacks.BackupAndRestore`, the backup is one file, which
-    is there as a whole or not at all, and the epoch is the optimiser's own
-    count, so the two cannot disagree.
 
     Returns:
         Integer, the epoch to go on with.
@@ -34,25 +31,28 @@ def restore(model, out, steps_per_epoch):
         return 0
     model.optimizer.build(model.trainable_variables)
     model.load_weights(out / BACKUP)
-    return int(model.optimizer.iterations.numpy()) // steps_per_epoch
-
-
-def keep_last(model, network, out):
-    """Write the last weights of a training that was stopped after its last
-    backup, with their averages in place where the optimiser has some."""
-    model.optimizer.finalize_variable_values(model.trainable_variables)
-    save_weights(network, out / LAST)
+    with h5py.File(out / BACKUP) as file:
+        return int(file.attrs["epoch"])
 
 
 class Backup(keras.callbacks.Callback):
-    """Write the weights and the state of the optimiser after each epoch."""
+    """Write the weights and the state of the optimiser before each epoch.
+
+    Unlike `keras.callbacks.BackupAndRestore`, the backup is one file with the
+    epoch in it, so the two cannot disagree. It is written after all that the
+    epoch before has left, so that nothing of that can be missing.
+    """
 
     def __init__(self, out):
         super().__init__()
         self.out = out
 
-    def on_epoch_end(self, epoch, logs=None):
-        save_weights(self.model, self.out / BACKUP)
+    def on_epoch_begin(self, epoch, logs=None):
+        unfinished = self.out / f"unfinished_{BACKUP}"
+        self.model.save_weights(unfinished)
+        with h5py.File(unfinished, "a") as file:
+            file.attrs["epoch"] = epoch
+        os.replace(unfinished, self.out / BACKUP)
 
 
 class KeepWeights(keras.callbacks.Callback):
@@ -80,7 +80,7 @@ class KeepWeights(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Stop at once when the loss is not a finite number.
+    """Stop at once when a loss is not a finite number.
 
     Args:
         out: Path of the folder of the run.
@@ -98,11 +98,18 @@ class StopOnNaN(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        if not math.isfinite(logs["loss"]):
+        self.check(logs["loss"], f"batch {batch + 1}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        # The last step of an epoch shows here only.
+        self.check(logs["val_loss"], "validation")
+
+    def check(self, loss, place):
+        if not math.isfinite(loss):
             raise ArithmeticError(
-                f"The loss became {logs['loss']} in epoch {self.epoch + 1}, "
-                f"batch {batch + 1}. The weights of the epoch before, if there "
-                f"was one, are in {self.out / LAST}."
+                f"The loss became {loss} in epoch {self.epoch + 1}, {place}. "
+                "The weights of the epoch before, if there was one, are in "
+                f"{self.out / LAST}."
             )
 
 
@@ -119,14 +126,12 @@ def all_of(out, network, recipe, first_epoch):
     best = max((float(row["val_top1"]) for row in rows), default=-math.inf)
     callbacks = [
         StopOnNaN(out),
-        # A run that is stopped between these two writes its last row again.
         keras.callbacks.CSVLogger(out / HISTORY, append=True),
-        Backup(out),
     ]
     if "ema_momentum" in recipe["training"]:
         # From the end of an epoch to the next the weights are the averages.
         callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    callbacks.append(KeepWeights(out, network, best))
+    callbacks += [KeepWeights(out, network, best), Backup(out)]
     if keras.backend.backend() == "tensorflow":
         callbacks.append(keras.callbacks.TensorBoard(out / "tensorboard"))
     return callbacks

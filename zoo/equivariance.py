@@ -44,7 +44,8 @@ class EquivariantTraining(keras.Model):
     """
 
     def __init__(self, network, weight, rotation, scale, translation, seed):
-        super().__init__(dtype="float32")  # Pixels are not to be rounded.
+        # Pixels are not to be rounded.
+        super().__init__(dtype=network.dtype_policy, autocast=False)
         gate = rectangle_layer(network)
         self.network = network
         self.gate = gate
@@ -71,6 +72,12 @@ class EquivariantTraining(keras.Model):
         # replicas of a strategy.
         self.add_loss(self.weight * ops.mean(distance))
         return outputs
+
+    def save_own_variables(self, store):
+        store["random"] = ops.convert_to_numpy(self.random.state)
+
+    def load_own_variables(self, store):
+        self.random.state.assign(store["random"])
 
 
 def rectangle_layer(network):

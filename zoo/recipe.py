@@ -2,12 +2,16 @@
 
 A recipe that begins with `like = "OTHER.toml"` is that other recipe of the
 same folder with its own values instead, so that networks can be compared
-under one recipe.
+under one recipe. `recipe.schema.json` tells what a recipe may say.
 """
 
+import json
 import tomllib
 from pathlib import Path
 
+import jsonschema
+
+SCHEMA = Path(__file__).with_name("recipe.schema.json")
 TABLES = ("data", "augmentation", "model", "equivariance", "training")
 
 
@@ -22,18 +26,34 @@ def read(path, overrides=()):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a file that is not TOML, or a malformed override.
+        ValueError: for a file that is not TOML, a malformed override, or
+            what the schema does not allow.
     """
-    path = Path(path)
+    recipe = _read(Path(path))
+    for override in overrides:
+        _set(recipe, override)
+    _check(recipe, path)
+    return recipe
+
+
+def _read(path):
     try:
         recipe = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"The recipe {path} is not TOML: {error}") from None
     if "like" in recipe:
-        recipe = _merged(read(path.with_name(recipe.pop("like"))), recipe)
-    for override in overrides:
-        _set(recipe, override)
+        recipe = _merged(_read(path.with_name(recipe.pop("like"))), recipe)
     return recipe
+
+
+def _check(recipe, path):
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    error = jsonschema.exceptions.best_match(validator.iter_errors(recipe))
+    if error:
+        place = ".".join(map(str, error.absolute_path)) or "the top"
+        raise ValueError(
+            f"The recipe {path} is wrong at {place}: {error.message}"
+        )
 
 
 def _merged(base, own):
@@ -55,6 +75,11 @@ def _set(recipe, override):
     place = recipe
     for table in tables:
         place = place.setdefault(table, {})
+        if not isinstance(place, dict):
+            raise ValueError(
+                f"{table} is a value of the recipe, which has nothing inside. "
+                f"Received: --set {override}"
+            )
     place[name] = _value(text)
 
 

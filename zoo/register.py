@@ -10,6 +10,7 @@ everything into `weights_manifest.json`.
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,7 @@ def register(run, weight_id, data_dir):
 
     Raises:
         ValueError: if the published recipe of this id is not the one that was
-            run.
+            run, or if it was not run from a commit. Nothing is replaced then.
     """
     recipe = _recipe(run, weight_id)
     data_set, size = recipe["data"]["name"], recipe["data"]["evaluation_size"]
@@ -57,8 +58,9 @@ def register(run, weight_id, data_dir):
     load_weights(model, run / "last.weights.h5")
     WEIGHTS.mkdir(parents=True, exist_ok=True)
     file = WEIGHTS / f"{weight_id}.weights.h5"
-    save_compactly(model, file)
-    load_weights(model, file)
+    unfinished = WEIGHTS / f"unfinished_{file.name}"
+    save_compactly(model, unfinished)
+    load_weights(model, unfinished)
     measured, _ = evaluate.measure(
         model.predict_on_batch,
         data.evaluation_batches(split, size),
@@ -68,12 +70,15 @@ def register(run, weight_id, data_dir):
     history = runs.keep(run)
     entry = {
         "id": weight_id,
-        **_network(recipe, model, file),
+        "file": file.name,
+        **_network(recipe, model, unfinished),
         "class_names": data_set,
         "metrics": {data_set: {"val": {key: measured[key] for key in METRICS}}},
         "training": _training(run, recipe, weight_id, history),
     }
-    _enter(entry, data_set, split.class_names)
+    document = _with(entry, data_set, split.class_names)
+    os.replace(unfinished, file)
+    train.write_json(Path(manifest.FILE_NAME), document)
     return entry
 
 
@@ -87,7 +92,6 @@ def _network(recipe, model, file):
         "summary": recipe["summary"],
         "constructor": recipe["model"]["constructor"],
         "arguments": arguments,
-        "file": file.name,
         "bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "parameters": macs.trainable_parameters(model),
@@ -130,6 +134,11 @@ def _training(run, recipe, weight_id, history):
 def _recipe(run, weight_id):
     """Return the published recipe, which must be the one that was run."""
     started = json.loads((run / train.RUN).read_text())
+    if not re.fullmatch("[0-9a-f]{40}", started["commit"]):
+        raise ValueError(
+            f"{run} was not trained from a commit. Its {train.RUN} says: "
+            f"commit={started['commit']!r}"
+        )
     ran = json.loads((run / train.RECIPE).read_text())
     published = recipes.read(
         RECIPES / f"{weight_id}.toml", started["overrides"]
@@ -163,7 +172,8 @@ def save_compactly(model, file):
     os.replace(compact, file)
 
 
-def _enter(entry, data_set, class_names):
+def _with(entry, data_set, class_names):
+    """Return the manifest with an entry, which replaces that of its id."""
     path = Path(manifest.FILE_NAME)
     document = {"class_names": {}, "weights": []}
     if path.is_file():
@@ -172,7 +182,7 @@ def _enter(entry, data_set, class_names):
     others = [old for old in document["weights"] if old["id"] != entry["id"]]
     document["weights"] = sorted([*others, entry], key=lambda e: e["id"])
     jsonschema.validate(document, json.loads(SCHEMA.read_text()))
-    train.write_json(path, document)
+    return document
 
 
 @app.command()
@@ -187,6 +197,10 @@ def main(
     """Turn a finished training into a published weight."""
     try:
         entry = register(run, weight_id, data_dir)
+    except jsonschema.ValidationError as error:
+        raise SystemExit(
+            f"zoo.register: {error.json_path}: {error.message}"
+        ) from None
     except (OSError, ValueError) as error:
         raise SystemExit(f"zoo.register: {error}") from None
     print(json.dumps(entry["metrics"], indent=1))

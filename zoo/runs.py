@@ -8,6 +8,7 @@ file the history. NAME is that of the output folder,
 import csv
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -55,14 +56,16 @@ def keep(folder):
         )
     name = folder.name
     FOLDER.mkdir(parents=True, exist_ok=True)
+    history = FOLDER / f"{name}.csv"
+    unfinished = FOLDER / f"unfinished_{name}.csv"
+    shutil.copy(folder / "history.csv", unfinished)
+    os.replace(unfinished, history)
     record = {
         "started": json.loads((folder / train.RUN).read_text()),
         "recipe": json.loads((folder / train.RECIPE).read_text()),
         "result": json.loads((folder / train.RESULT).read_text()),
     }
     train.write_json(FOLDER / f"{name}.json", record)
-    history = FOLDER / f"{name}.csv"
-    shutil.copy(folder / "history.csv", history)
     return history
 
 

@@ -23,7 +23,8 @@ def begin(strategy=None):
             `None` for what the backend has.
 
     Raises:
-        ValueError: if the strategy is another backend's.
+        ValueError: if the strategy is another backend's, or has no use for
+            several processes.
     """
     backend = keras.backend.backend()
     if strategy is None:
@@ -33,6 +34,12 @@ def begin(strategy=None):
         raise ValueError(
             f"--strategy {strategy} needs KERAS_BACKEND={BACKENDS[strategy]}. "
             f"The backend is {backend}."
+        )
+    if processes.count() > 1 and strategy != "data-parallel":
+        raise ValueError(
+            f"--strategy {strategy} trains in one process, but "
+            f"KERAS_DISTRIBUTION_NUM_PROCESSES={processes.count()}. Several "
+            "need --strategy data-parallel and KERAS_BACKEND=jax."
         )
     if strategy == "mirrored":
         import tensorflow as tf

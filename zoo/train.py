@@ -139,51 +139,49 @@ def train(recipe, data_dir, out, strategy=None):
 
     training = recipe["training"]
     keras.utils.set_random_seed(training["seed"])
-    keras.config.set_dtype_policy(recipe["model"]["dtype_policy"])
     scope = strategies.begin(strategy)
     name = recipe["data"]["name"]
     split = data.load(name, data_dir, "train")
     validation = data.load(name, data_dir, "val")
     steps_per_epoch = len(split) // training["batch_size"]
     with scope:
+        keras.config.set_dtype_policy(recipe["model"]["dtype_policy"])
         network = networks.build(recipe)
-        _check_fit(network, split, training["batch_size"])
+        keras.config.set_dtype_policy("float32")  # images are not rounded
+        _check_fit(network, split, validation, training["batch_size"])
         model = networks.with_constraints(network, recipe)
         networks.prepare(model, training, steps_per_epoch)
         strategies.synchronize_batch_norm(network)
-        first_epoch = callbacks.restore(model, out, steps_per_epoch)
+        first_epoch = callbacks.restore(model, out)
     part = processes.index(), processes.count()
     writers = callbacks.all_of(out, network, recipe, first_epoch)
     begin = time.time()
-    if first_epoch < training["epochs"]:
-        try:
-            model.fit(
-                data.training_batches(split, recipe, first_epoch, part),
-                initial_epoch=first_epoch,
-                epochs=training["epochs"],
-                steps_per_epoch=steps_per_epoch,
-                shuffle=False,
-                validation_data=data.evaluation_batches(
-                    validation, recipe["data"]["evaluation_size"], part
-                ),
-                callbacks=writers,
-                verbose=1 if sys.stdout.isatty() else 2,
-            )
-        except BaseException:
-            for writer in writers:
-                writer.on_train_end()  # closes its files
-            raise
-    else:  # It was stopped after its last epoch.
-        callbacks.keep_last(model, network, out)
+    try:
+        model.fit(
+            data.training_batches(split, recipe, first_epoch, part),
+            initial_epoch=first_epoch,
+            epochs=training["epochs"],
+            steps_per_epoch=steps_per_epoch,
+            shuffle=False,
+            validation_data=data.evaluation_batches(
+                validation, recipe["data"]["evaluation_size"], part
+            ),
+            callbacks=writers,
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    except BaseException:
+        for writer in writers:
+            writer.on_train_end()  # closes its files
+        raise
     seconds = time.time() - begin
-    epochs = max(training["epochs"] - first_epoch, 1)
+    epochs = training["epochs"] - first_epoch
     result = _result(out / callbacks.HISTORY, seconds / epochs)
     write_json(out / RESULT, result)
     (out / callbacks.BACKUP).unlink()
     return result
 
 
-def _check_fit(network, split, batch_size):
+def _check_fit(network, split, validation, batch_size):
     classes = network.output_shape[-1]
     if classes != len(split.class_names):
         raise ValueError(
@@ -194,6 +192,13 @@ def _check_fit(network, split, batch_size):
         raise ValueError(
             f"The data set has {len(split)} images, which is less than one "
             f"batch. Received: training.batch_size={batch_size}"
+        )
+    parts = processes.count()
+    if batch_size % parts or len(validation) % parts:
+        raise ValueError(
+            f"{parts} processes cannot share batches of {batch_size} and "
+            f"{len(validation)} validation images equally: set "
+            "training.batch_size, or take another number of processes"
         )
 
 

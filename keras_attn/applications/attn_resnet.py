@@ -81,8 +81,8 @@ def AttnResNet(
         tells what became of each variable.
 
     Raises:
-        ValueError: for an unknown attention type, pooling or stem, attention
-            in no stage of the network, an input shape that does not fit, or
+        ValueError: for an unknown attention type, pooling or stem, stages
+            that the network has not, an input shape that does not fit, or
             weights that do not fit the network.
 
     References:
@@ -91,7 +91,7 @@ def AttnResNet(
     """
     _check_arguments(stem_strides, include_top, pooling)
     attention = attention_types.get(attention, attention_stages)
-    _check_stages(attention, len(blocks_per_stage))
+    _check_stages(attention, attention_stages, len(blocks_per_stage))
     image = _image_input(
         input_tensor, input_shape, include_top, include_preprocessing
     )
@@ -130,13 +130,18 @@ def _check_arguments(stem_strides, include_top, pooling):
         )
 
 
-def _check_stages(attention, count):
+def _check_stages(attention, attention_stages, count):
     stages = range(FIRST_STAGE, FIRST_STAGE + count)
-    if attention.stages and not set(attention.stages) & set(stages):
+    if attention_stages is None:
+        # A type names stages of the deepest networks too.
+        fits = not attention.stages or set(attention.stages) & set(stages)
+    else:
+        fits = attention_stages and set(attention_stages) <= set(stages)
+    if not fits:
         raise ValueError(
-            "`attention_stages` must name a stage of the network, which has "
-            f"the stages {list(stages)}. The attention would be in "
-            f"{list(attention.stages)} only."
+            "`attention_stages` must be stages of the network, which has "
+            f"{list(stages)}. Received: attention_stages={attention_stages}, "
+            f"and the attention type has {list(attention.stages)}"
         )
 
 

@@ -4,6 +4,7 @@ import inspect
 
 import keras
 
+from keras_attn.applications import attention_types
 from keras_attn.applications.attention_types import ATTENTION_TYPES
 from keras_attn.applications.attn_resnet import AttnResNet
 from keras_attn.weights import is_path
@@ -69,6 +70,7 @@ def any_attention(
 ):
     """Return the constructor of one depth, with `attention` to choose."""
     default_stem_strides = stem_strides
+    last_stage = len(blocks_per_stage) + 1
 
     def construct(
         attention=None,
@@ -88,28 +90,38 @@ def any_attention(
         weights = weight_id(attended, weights)
         defaults = {
             "stem_strides": default_stem_strides,
-            "attention_stages": None,
+            "attention_stages": None,  # those of the attention type
             "classes": 1000,
+            "input_shape": None,
         }
         given = {
             "stem_strides": stem_strides,
             "attention_stages": attention_stages,
+            "classes": classes,
+            "input_shape": input_shape,
         }
-        defaults |= published_arguments(weights, given)
+        given = {key: given[key] for key in given if given[key] is not None}
+        own_stages = [
+            stage
+            for stage in attention_types.get(attention).stages
+            if stage <= last_stage
+        ]
+        published = published_arguments(weights, given, own_stages)
+        settings = defaults | published | given
         return AttnResNet(
             blocks_per_stage,
             bottleneck=bottleneck,
             width=width,
-            stem_strides=stem_strides or defaults["stem_strides"],
+            stem_strides=settings["stem_strides"],
             attention=attention,
-            attention_stages=attention_stages or defaults["attention_stages"],
+            attention_stages=settings["attention_stages"],
             include_preprocessing=include_preprocessing,
             include_top=include_top,
             weights=weights,
             input_tensor=input_tensor,
-            input_shape=input_shape or defaults.get("input_shape"),
+            input_shape=settings["input_shape"],
             pooling=pooling,
-            classes=defaults["classes"] if classes is None else classes,
+            classes=settings["classes"],
             classifier_activation=classifier_activation,
             name=name or attended,
         )
@@ -119,13 +131,13 @@ def any_attention(
     _name(construct, name)
     construct.architecture = architecture
     construct.stem_strides = default_stem_strides
-    construct.last_stage = len(blocks_per_stage) + 1
+    construct.last_stage = last_stage
     construct.__doc__ = DOCSTRING.format(
         summary=f"ResNet of {blocks} {kind} blocks, {width} filters wide.",
         attention=ATTENTION_ARGUMENT,
         architecture=architecture,
         stem_strides=default_stem_strides,
-        last_stage=construct.last_stage,
+        last_stage=last_stage,
         reference="[He et al., 2016](https://arxiv.org/abs/1512.03385)",
     )
     return construct
@@ -179,23 +191,25 @@ def weight_id(architecture, weights):
     return f"{architecture}.{weights}"
 
 
-def published_arguments(weights, given):
+def published_arguments(weights, given, own_stages):
     """Return the arguments that a published weight was trained with.
 
     Args:
         weights: The id of a published weight, a path, or `None`.
-        given: Dictionary of the caller's arguments, `None` for those that
-            were not given, which must be the weight's.
+        given: Dictionary of the caller's arguments, of which those that
+            change the network must be the weight's.
+        own_stages: List of integers, the stages that have attention where the
+            entry of the weight does not say.
     """
     if weights is None or is_path(weights):
         return {}
     entry = manifest.entry(weights)
-    for name, value in given.items():
-        trained = entry.arguments.get(name)
-        if value is not None and not _same(value, trained):
+    trained = {"attention_stages": own_stages} | entry.arguments
+    for name in ("stem_strides", "attention_stages"):
+        if name in given and not _same(given[name], trained[name]):
             raise ValueError(
-                f"The weight {weights} was trained with {name}={trained}. "
-                f"Received: {name}={value}"
+                f"The weight {weights} was trained with "
+                f"{name}={trained[name]}. Received: {name}={given[name]}"
             )
     size = entry.input["size"]
     channels_first = keras.config.image_data_format() == "channels_first"
@@ -207,6 +221,6 @@ def published_arguments(weights, given):
 
 
 def _same(given, trained):
-    if isinstance(given, int) or trained is None:
+    if isinstance(trained, int):
         return given == trained
     return sorted(given) == sorted(trained)

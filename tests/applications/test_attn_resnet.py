@@ -166,10 +166,14 @@ def test_attention_goes_into_the_stages_that_are_named():
         ({"stem_strides": 3}, "stem_strides=3"),
         ({"input_shape": (16, 16)}, r"input_shape=\(16, 16\)"),
         (
-            {"attention": "cram", "attention_stages": [6]},
-            r"\[2, 3, 4, 5\]",
+            {"attention": "cram", "attention_stages": [4, 6]},
+            r"has \[2, 3, 4, 5\]\. Received: attention_stages=\[4, 6\]",
         ),
-        ({"attention": "cram", "blocks_per_stage": (1, 1)}, r"in \[4\] only"),
+        (
+            {"attention": "cram", "attention_stages": []},
+            r"attention_stages=\[\]",
+        ),
+        ({"attention": "cram", "blocks_per_stage": (1, 1)}, r"type has \[4\]"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -69,6 +69,22 @@ def test_a_paper_network_is_the_general_one_with_its_attention():
     ]
 
 
+def test_stages_given_to_a_published_weight_must_be_its_own():
+    """They may be said although its entry in the manifest leaves them out."""
+    weights = "tiny_imagenet_64"
+    given = applications.CRAMResNet18Small(
+        weights=weights, attention_stages=[4]
+    )
+    silent = applications.CRAMResNet18Small(weights=weights)
+    assert [layer.name for layer in given.layers] == [
+        layer.name for layer in silent.layers
+    ]
+    with pytest.raises(ValueError, match=r"attention_stages=\[4\]. Rec"):
+        applications.CRAMResNet18Small(weights=weights, attention_stages=[3])
+    with pytest.raises(ValueError, match="stem_strides=2. Rec"):
+        applications.CRAMResNet18Small(weights=weights, stem_strides=0)
+
+
 def test_an_unknown_argument_is_a_type_error():
     with pytest.raises(TypeError, match="attention"):
         applications.CRAMResNet18(attention="gsa")

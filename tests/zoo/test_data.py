@@ -59,7 +59,8 @@ def test_a_folder_of_images_of_any_size_becomes_batches(tmp_path):
             folder = tmp_path / split / name
             folder.mkdir(parents=True)
             for index in range(count):
-                picture = Image.new("RGB", (20 + index, 30), (200 * label,) * 3)
+                color = 200 * label, 10 * index, 0
+                picture = Image.new("RGB", (20 + index, 30), color)
                 picture.save(folder / f"{index}.png")
     read = data.load("image_folder", tmp_path, "train")
     assert isinstance(read, StoredSplit) and len(read) == 10
@@ -74,6 +75,11 @@ def test_a_folder_of_images_of_any_size_becomes_batches(tmp_path):
         np.testing.assert_allclose(
             images[:, 5, 5, 0], 200 * np.argmax(labels, -1), atol=1e-3
         )
+    # The same draws again, and in a training that goes on.
+    again = list(data.training_batches(read, recipe))
+    resumed = list(data.training_batches(read, recipe, first_epoch=1))
+    for one, other in [*zip(seen, again), *zip(seen[2:], resumed)]:
+        np.testing.assert_array_equal(one[0], other[0])
     validation = data.load("image_folder", tmp_path, "val")
     [(images, labels)] = data.evaluation_batches(validation, 16)
     assert images.shape == (6, 16, 16, 3)
@@ -289,6 +295,21 @@ def test_cutmix_labels_are_the_shares_of_the_pixels():
     assert np.abs(shares - labels).max() < 0.13  # whole pixels of 16 x 16
     own = np.diag(shares)
     assert own.std() > 0.1 and len(np.unique(own)) > 10  # one box an image
+
+
+def test_cutmix_shares_are_from_the_beta_distribution_of_the_recipe():
+    """With 1 it is uniform: neither mostly whole images nor mostly halves."""
+    shares = np.concatenate(
+        [np.diag(mixed({"cutmix_alpha": 1.0})[1]) for _ in range(2)]
+    )
+    within = [np.mean(shares < edge) for edge in (0.25, 0.5, 0.75)]
+    np.testing.assert_allclose(within, [0.25, 0.5, 0.75], atol=0.12)
+
+
+def test_sizes_after_the_last_epoch_are_left_out():
+    recipe = small_recipe(training={"epochs": 1})
+    for batches in (on_tensorflow, on_numpy):
+        assert [len(images) for images, _ in batches(recipe)] == [4, 4]
 
 
 def test_mixup_labels_are_the_shares_of_the_images():

@@ -172,6 +172,14 @@ def test_a_recipe_asks_for_it(data_dir, tmp_path):
     assert "last.weights.h5" in names and "backup.weights.h5" not in names
 
 
+def test_half_precision_scales_the_loss():
+    keras.config.set_dtype_policy("mixed_float16")
+    model = equivariance.EquivariantTraining(network(), **SETTINGS, seed=0)
+    keras.config.set_dtype_policy("float32")
+    model.compile("sgd", "mse")
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
 ON_JAX = """
 import numpy as np
 import keras

@@ -34,12 +34,36 @@ def test_overrides_are_toml_or_text(tmp_path):
     assert read["augmentation"] == {"mixup_alpha": 0.2}
 
 
-@pytest.mark.parametrize("override", ["seed=1", "training.seed", "other.a=1"])
+@pytest.mark.parametrize(
+    "override",
+    ["seed=1", "training.seed", "other.a=1", "training.seed.first=1"],
+)
 def test_a_malformed_override_is_an_error(tmp_path, override):
     path = tmp_path / "a.toml"
     path.write_text(RECIPE)
     with pytest.raises(ValueError, match=override):
         recipe.read(path, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.ema=0.5", "wrong at training: .*'ema'"),
+        ("training.epochs=many", "wrong at training.epochs: 'many'"),
+        ("data.crop_padding=4", "wrong at data"),
+        ("data.crop_area=[0.0, 1.0]", "wrong at data.crop_area.0: 0.0"),
+        ("data.training_sizes=[{from_epoch=1,size=16}]", "from_epoch: 0 was"),
+        ("augmentation.cutmix=1.0", "wrong at augmentation: .*'cutmix'"),
+        ("equivariance.weight=1.0", "wrong at equivariance: 'rotation'"),
+        ("model.dtype_policy=bfloat", "wrong at model.dtype_policy: 'bfloat'"),
+    ],
+)
+def test_what_a_recipe_cannot_say_is_an_error(tmp_path, override, message):
+    path = tmp_path / "a.toml"
+    path.write_text(RECIPE)
+    with pytest.raises(ValueError, match=message) as raised:
+        recipe.read(path, [override])
+    assert "\n" not in str(raised.value)
 
 
 def test_a_recipe_can_be_like_another(tmp_path):
@@ -65,6 +89,7 @@ def test_published_recipes_build_and_state_their_command(path):
     read = recipe.read(path)
     head = path.read_text().partition("\n\n")[0]
     assert f"python -m zoo.train zoo/recipes/{path.name}" in head
+    assert f"--out runs/{path.stem}.seed{read['training']['seed']}\n" in head
     assert "minutes" in head
     assert hasattr(applications, read["model"]["constructor"])
     size = read["data"]["evaluation_size"]

@@ -42,12 +42,15 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     train.train(recipe, data_dir, run)
     keras.config.set_dtype_policy("float32")
 
+    with pytest.raises(ValueError, match="not trained from a commit"):
+        register.register(run, weight_id, data_dir)
+    started = json.loads((run / train.RUN).read_text())
+    train.write_json(run / train.RUN, started | {"commit": 40 * "0"})
     published.write_text(f"{PUBLISHED}[training]\nepochs = 3")
     with pytest.raises(ValueError, match=r"\[training\]"):
         register.register(run, weight_id, data_dir)
+    assert not Path("zoo/weights").exists()
     published.write_text(PUBLISHED)
-    started = json.loads((run / train.RUN).read_text())
-    train.write_json(run / train.RUN, started | {"commit": 40 * "0"})
     entry = register.register(run, weight_id, data_dir)
 
     document = json.loads(Path(manifest.FILE_NAME).read_text())
@@ -67,6 +70,14 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     answer = np.asarray(model(golden.golden_image(16), training=False))[0]
     for index, probability in entry["golden_output"]["top"]:
         assert abs(answer[index] - probability) < 1e-3
+
+    # A manifest that it would spoil is left alone, as is the file.
+    before = file.read_bytes(), Path(manifest.FILE_NAME).read_bytes()
+    monkeypatch.setattr(register.macs, "count", lambda *arguments: -1)
+    with pytest.raises(jsonschema.ValidationError):
+        register.register(run, weight_id, data_dir)
+    after = file.read_bytes(), Path(manifest.FILE_NAME).read_bytes()
+    assert before == after
 
 
 def test_compact_files_hold_halves_and_whole_vectors(tmp_path):

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
@@ -12,6 +13,9 @@ from tests.subprocesses import WITHOUT_TENSORFLOW
 from tests.subprocesses import run_python
 from tests.zoo.common import history
 from tests.zoo.common import small_recipe
+from zoo import processes
+from zoo import strategy
+from zoo import train
 
 # One recipe on one device or two, in float32 and in mixed precision.
 TRAINED = """
@@ -27,6 +31,23 @@ from zoo import train
 Path(out).mkdir()
 train.train(json.loads(recipe), Path(data_dir), Path(out))
 """
+
+
+def test_several_processes_need_data_parallel(monkeypatch):
+    """Each would train alone, and all write to the same place."""
+    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
+    for name in ("mirrored", "none", None):
+        with pytest.raises(ValueError, match="--strategy data-parallel"):
+            strategy.begin(name)
+
+
+def test_processes_that_cannot_share_a_batch_are_an_error(
+    data_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(processes, "count", lambda: 4)
+    monkeypatch.setattr(strategy, "begin", lambda name: nullcontext())
+    with pytest.raises(ValueError, match="4 processes.*6 validation images"):
+        train.train(small_recipe(), data_dir, tmp_path)
 
 
 def recipe(dtype_policy):
@@ -152,7 +173,7 @@ def test_two_processes_train_as_one_does_on_jax(data_dir, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = [
+    both = [
         subprocess.Popen(
             [
                 *(sys.executable, "-c", IN_PROCESSES),
@@ -173,7 +194,7 @@ def test_two_processes_train_as_one_does_on_jax(data_dir, tmp_path):
         )
         for process in range(2)
     ]
-    for process in processes:
+    for process in both:
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output
     one, two = history(tmp_path / "one"), history(tmp_path / "two")

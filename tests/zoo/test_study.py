@@ -43,6 +43,43 @@ def test_a_turned_square_overlaps_in_an_octagon():
     assert measured[0] == pytest.approx(expected, abs=0.03)
 
 
+def test_long_turned_rectangles_overlap_as_their_corners_say():
+    """Against the sides of a polygon, tried on a finer grid."""
+    box = np.array([[10.0, 20.0, 60.0, 34.0]])
+    for angle in (np.pi / 4, -0.6, 2.0):
+        rectangle = np.array([[0.1, -0.2, 0.7, 0.2, angle]])
+        measured = study.intersection_over_union(rectangle, box)
+        assert measured[0] == pytest.approx(
+            _polygon_overlap(rectangle[0], box[0]), abs=0.02
+        )
+
+
+def _polygon_overlap(rectangle, box, size=64, points=256):
+    x, y, long, short, angle = rectangle
+    axis = np.array([np.cos(angle), np.sin(angle)])
+    across = np.array([-axis[1], axis[0]])
+    corners = [
+        np.array([x, y]) + a * long * axis + b * short * across
+        for a, b in ((1, 1), (-1, 1), (-1, -1), (1, -1))
+    ]
+    left, top, right, bottom = box / size * 2 - 1
+    inside = np.zeros((2, points, points), bool)
+    ticks = (np.arange(points) + 0.5) / points * 2 - 1
+    for row, high in enumerate(ticks):
+        for column, wide in enumerate(ticks):
+            sides = [
+                (end[0] - start[0]) * (high - start[1])
+                - (end[1] - start[1]) * (wide - start[0])
+                for start, end in zip(corners, corners[1:] + corners[:1])
+            ]
+            inside[0, row, column] = min(sides) >= 0
+            inside[1, row, column] = (
+                left <= wide <= right and top <= high <= bottom
+            )
+    both, either = inside.all(0).sum(), inside.any(0).sum()
+    return both / either
+
+
 def test_centers_are_in_boxes_where_they_should_be():
     boxes = np.array([[0.0, 0, 32, 32]] * 3)
     rectangles = np.array(

@@ -1,8 +1,9 @@
 """RandAugment, CutMix and MixUp of a batch, on any backend.
 
 RandAugment is keras-cv's on TensorFlow, where it is several times as fast as
-Keras's, and Keras's elsewhere. CutMix and MixUp are Keras's: the labels of
-keras-cv's CutMix are not the shares of the pixels.
+Keras's, and Keras's elsewhere, which chooses its operations once for a whole
+batch. CutMix and MixUp are Keras's: the labels of keras-cv's CutMix are not
+the shares of the pixels.
 """
 
 import keras
@@ -14,8 +15,10 @@ SETTINGS = {"rand_augment_magnitude", "cutmix_alpha", "mixup_alpha"}
 class BatchAugmentation:
     """What a recipe asks for beyond crops and flips.
 
-    A layer draws from a generator of its own, seeded here. Call it on one
-    batch after the other.
+    A layer draws from a generator of its own, seeded here: call it on one
+    batch after the other. The same seed gives the same draws on one device
+    (`--strategy none`); under a strategy, `fit` looks at a first batch before
+    it begins, and a training that goes on draws anew.
 
     Args:
         settings: The table `[augmentation]` of a recipe: any of
@@ -42,9 +45,9 @@ class BatchAugmentation:
             )
         self.mixers = []
         if "cutmix_alpha" in settings:
-            self.mixers.append(
-                keras.layers.CutMix(settings["cutmix_alpha"], seed=seed)
-            )
+            # One number would be the largest of the parameters to draw from.
+            alpha = settings["cutmix_alpha"]
+            self.mixers.append(keras.layers.CutMix((alpha, alpha), seed=seed))
         if "mixup_alpha" in settings:
             self.mixers.append(
                 keras.layers.MixUp(settings["mixup_alpha"], seed=seed)

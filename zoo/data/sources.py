@@ -198,7 +198,7 @@ def _prepared_builder(name, data_dir):
     try:
         builder.download_and_prepare(download_config=config)
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise FileNotFoundError(
             f"{data_dir} does not hold {name}, and tensorflow-datasets could "
             f"not prepare it there. Prepare it where there is a network and "

@@ -26,16 +26,12 @@ def training_batches(split, recipe, first_epoch):
             labels=tf.constant(split.labels),
         )
     phases = recipe["data"]["training_sizes"]
-    ends = [phase["from_epoch"] for phase in phases[1:]]
+    last = recipe["training"]["epochs"]
+    ends = [min(phase["from_epoch"], last) for phase in phases[1:]] + [last]
     batches = [
-        _phase_batches(
-            split,
-            recipe,
-            range(max(phase["from_epoch"], first_epoch), end),
-            phase["size"],
-        )
-        for phase, end in zip(phases, [*ends, recipe["training"]["epochs"]])
-        if end > first_epoch
+        _phase_batches(split, recipe, epochs, phase["size"])
+        for phase, end in zip(phases, ends)
+        if (epochs := range(max(phase["from_epoch"], first_epoch), end))
     ]
     return functools.reduce(tf.data.Dataset.concatenate, batches).prefetch(4)
 
@@ -92,7 +88,11 @@ def _from_storage(split, recipe, epochs, size):
             image_seed = tf.random.fold_in(seed, index)
             return _crop(image[None], data, size, image_seed)[0], label
 
-        images = split.images.shuffle(SHUFFLED_IMAGES, seed=hash(tuple(seed)))
+        images = split.images.shuffle(
+            SHUFFLED_IMAGES,
+            seed=hash(tuple(seed)),
+            reshuffle_each_iteration=False,
+        )
         images = images.enumerate().map(
             cropped, num_parallel_calls=tf.data.AUTOTUNE
         )
