@@ -7,6 +7,7 @@ import shutil
 
 import h5py
 import keras
+import numpy as np
 
 BACKUP = "backup.weights.h5"
 LAST = "last.weights.h5"
@@ -80,7 +81,10 @@ class KeepWeights(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Stop at once when a loss is not a finite number.
+    """Stop at once when the loss or a weight is not a finite number.
+
+    A validation loss may be none: without the statistics of its own batch to
+    hold it, a single image can overflow in a network that recovers from it.
 
     Args:
         out: Path of the folder of the run.
@@ -98,19 +102,20 @@ class StopOnNaN(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        self.check(logs["loss"], f"batch {batch + 1}")
+        if not math.isfinite(logs["loss"]):
+            self.stop(f"The loss became {logs['loss']}", f"batch {batch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        # The last step of an epoch shows here only.
-        self.check(logs["val_loss"], "validation")
+        # What the last step did shows in no loss of its epoch.
+        for weight in self.model.trainable_weights:
+            if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+                self.stop(f"{weight.path} is not finite", "the last batch")
 
-    def check(self, loss, place):
-        if not math.isfinite(loss):
-            raise ArithmeticError(
-                f"The loss became {loss} in epoch {self.epoch + 1}, {place}. "
-                "The weights of the epoch before, if there was one, are in "
-                f"{self.out / LAST}."
-            )
+    def stop(self, what, place):
+        raise ArithmeticError(
+            f"{what} in epoch {self.epoch + 1}, {place}. The weights of the "
+            f"epoch before, if there was one, are in {self.out / LAST}."
+        )
 
 
 def all_of(out, network, recipe, first_epoch):

@@ -85,25 +85,35 @@ def test_the_average_of_the_weights_is_what_is_kept(data_dir, tmp_path):
     )
 
 
+def a_bad_loss(callback, number, logs):
+    return {**logs, "loss": float("nan")}
+
+
+def a_bad_step(callback, number, logs):
+    kernel = callback.model.trainable_weights[0]
+    kernel.assign(np.full(kernel.shape, np.inf))
+    return logs
+
+
 @pytest.mark.parametrize(
-    ("event", "loss", "place"),
+    ("event", "break_it", "message"),
     [
-        ("on_train_batch_end", "loss", "batch 1"),
-        ("on_epoch_end", "val_loss", "validation"),
+        ("on_train_batch_end", a_bad_loss, "became nan in epoch 2, batch 1"),
+        ("on_epoch_end", a_bad_step, "conv1_conv/kernel is not .* epoch 2"),
     ],
 )
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_weights(
-    data_dir, tmp_path, monkeypatch, event, loss, place
+def test_what_is_not_finite_stops_and_keeps_the_last_weights(
+    data_dir, tmp_path, monkeypatch, event, break_it, message
 ):
     healthy = getattr(callbacks.StopOnNaN, event)
 
     def in_second_epoch(self, number, logs=None):
         if self.epoch == 1:
-            logs = {**logs, loss: float("nan")}
+            logs = break_it(self, number, logs)
         healthy(self, number, logs)
 
     monkeypatch.setattr(callbacks.StopOnNaN, event, in_second_epoch)
-    with pytest.raises(ArithmeticError, match=rf"nan in epoch 2, {place}\."):
+    with pytest.raises(ArithmeticError, match=message):
         train.train(small_recipe(), data_dir, tmp_path)
     assert not (tmp_path / "result.json").exists()
     assert len(history(tmp_path)) == 1
