@@ -1,12 +1,17 @@
 """A pretrained network with what belongs to it: `keras_attn.load`."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 
 from keras_attn import applications
 from keras_attn import images as image_files
+from keras_attn.weights import files
 from keras_attn.weights import golden
+from keras_attn.weights import hub
 from keras_attn.weights import manifest
+from keras_attn.weights import published
 
 
 class Classifier:
@@ -16,8 +21,10 @@ class Classifier:
         model: The `keras.Model`: pixels from 0 to 255 in, probabilities out.
         class_names: Tuple of strings in the order of the outputs, or `None`
             where the classifier was replaced by one of other classes.
-        metadata: The `keras_attn.weights.Entry` of the manifest.
-        load_report: The `keras_attn.weights.LoadReport`.
+        metadata: The `keras_attn.weights.Entry`, or `None` for a `.keras`
+            file.
+        load_report: The `keras_attn.weights.LoadReport`, or `None` for a
+            `.keras` file.
     """
 
     def __init__(self, model, class_names, metadata, load_report):
@@ -27,7 +34,8 @@ class Classifier:
         self.load_report = load_report
 
     def __repr__(self):
-        return f"<Classifier {self.metadata.id}>"
+        name = self.metadata.id if self.metadata else self.model.name
+        return f"<Classifier {name}>"
 
     @property
     def input_size(self):
@@ -51,7 +59,9 @@ class Classifier:
         picture = image_files.resize_and_crop(
             image_files.read(source),
             *self.input_size,
-            interpolation=self.metadata.input["interpolation"],
+            interpolation=self.metadata.input["interpolation"]
+            if self.metadata
+            else "bilinear",
         )
         return np.asarray(picture)
 
@@ -98,7 +108,7 @@ class Classifier:
         if self.class_names is None:
             raise ValueError(
                 "The classes of this network have no names: it was loaded "
-                "with another number of classes."
+                "with another number of classes, or from a .keras file."
             )
         if predictions.ndim != 2 or predictions.shape[1] != len(
             self.class_names
@@ -117,14 +127,22 @@ class Classifier:
         ]
 
 
-def load(weight_id, classes=None, input_shape=None, verify=False):
+def load(weights, classes=None, input_shape=None, verify=False):
     """Load a pretrained classifier.
 
     For other forms of the network (headless, logits, without preprocessing)
     call its constructor in `keras_attn.applications` with `weights=`.
 
     Args:
-        weight_id: Id of a published weight, see `keras_attn.list_models()`.
+        weights: One of
+
+            - the id of a published weight, see `keras_attn.list_models()`;
+            - an address on the Hugging Face Hub, `"hf://ORG/NAME"` or
+              `"hf://ORG/NAME@REVISION"`, of a repository made by
+              `zoo.publish`;
+            - the path of a folder with such a repository's files;
+            - the path of a `.keras` file, which is read in Keras's safe mode
+              and has no class names.
         classes: Integer, another number of classes: the body is kept, the
             classifier starts random.
         input_shape: Another shape of the images, `(height, width, 3)`.
@@ -137,6 +155,7 @@ def load(weight_id, classes=None, input_shape=None, verify=False):
 
     Raises:
         FileNotFoundError: if the weights file cannot be found.
+        PermissionError, ConnectionError, OSError: if it cannot be downloaded.
         ValueError: for an unknown id, a file that is not the published one,
             weights that do not fit, or a failed verification.
     """
@@ -151,18 +170,59 @@ def load(weight_id, classes=None, input_shape=None, verify=False):
             "`keras_attn.load` works with channels last. Received: "
             "keras.config.image_data_format()='channels_first'"
         )
-    entry = manifest.entry(weight_id)
-    if entry.constructor not in applications.__all__:
+    path = Path(weights)
+    if path.suffix == ".keras":
+        _check_as_it_is(path, classes, input_shape, verify)
+        return Classifier(_keras_file(path), None, None, None)
+    if path.is_dir():
+        entry = manifest.single_entry(path / hub.DESCRIPTION)
+        weights = files.verified(path / hub.WEIGHTS, entry)
+    else:
+        weights = entry = published(weights)
+    if entry is None:
         raise ValueError(
-            f"The manifest names an unknown constructor for {weight_id}. "
-            f"Received: constructor={entry.constructor!r}"
+            "`weights` must be an id, an hf:// address, a folder or a .keras "
+            "file; a .weights.h5 file does not say which network it is of: "
+            "call its constructor in keras_attn.applications. "
+            f"Received: weights={str(path)!r}"
         )
-    constructor = getattr(applications, entry.constructor)
-    model = constructor(
-        weights=weight_id, classes=classes, input_shape=input_shape
+    model = _constructor(entry)(
+        **entry.arguments,
+        weights=weights,
+        classes=len(entry.class_names) if classes is None else classes,
+        input_shape=input_shape or (*2 * (entry.input["size"],), 3),
     )
     if verify:
         golden.check(model, entry)
     same_classes = classes in (None, len(entry.class_names))
     class_names = entry.class_names if same_classes else None
     return Classifier(model, class_names, entry, model.load_report)
+
+
+def _constructor(entry):
+    if entry.constructor not in applications.__all__:
+        raise ValueError(
+            f"The manifest names an unknown constructor for {entry.id}. "
+            f"Received: constructor={entry.constructor!r}"
+        )
+    return getattr(applications, entry.constructor)
+
+
+def _check_as_it_is(path, classes, input_shape, verify):
+    if classes or input_shape or verify:
+        raise ValueError(
+            f"{path.name} is loaded as it is: leave `classes`, `input_shape` "
+            f"and `verify` out. Received: classes={classes}, "
+            f"input_shape={input_shape}, verify={verify}"
+        )
+
+
+def _keras_file(path):
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}")
+    try:
+        return keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # Keras raises errors of many kinds here.
+        raise ValueError(
+            f"{path} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error

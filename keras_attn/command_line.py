@@ -18,6 +18,7 @@ from rich.table import Table
 
 from keras_attn.weights import files
 from keras_attn.weights import manifest
+from keras_attn.weights import published
 
 DEFAULT_MODEL = "cram_resnet18_small.tiny_imagenet_64"
 BATCH_SIZE = 64
@@ -53,7 +54,11 @@ def classify(
         list[Path], typer.Argument(help="Images, and folders of images.")
     ],
     model: Annotated[
-        str, typer.Option(help="A weight id, see `keras-attn list`.")
+        str,
+        typer.Option(
+            help="A weight id (see `keras-attn list`), hf://ORG/NAME, a "
+            "folder of such files, or a .keras file."
+        ),
     ] = DEFAULT_MODEL,
     top: Annotated[
         int, typer.Option(min=1, help="How many classes an image.")
@@ -130,7 +135,7 @@ def _load(weight_id):
 def _or_fail(function, *arguments):
     try:
         return function(*arguments)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         fail(error)
 
 
@@ -294,17 +299,25 @@ def list_models(
     Console().print(table)
 
 
+def _published(weight_id):
+    entry = published(weight_id)
+    if entry is None:
+        raise ValueError(f"{weight_id} is neither an id nor hf://ORG/NAME")
+    return entry
+
+
 @app.command()
 def info(
     weight_id: Annotated[
-        str, typer.Argument(metavar="ID", help="A weight id.")
+        str,
+        typer.Argument(metavar="ID", help="A weight id, or hf://ORG/NAME."),
     ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of a table.")
     ] = False,
 ):
     """Tell everything that is known about a pretrained network."""
-    entry = _or_fail(manifest.entry, weight_id)
+    entry = _or_fail(_published, weight_id)
     fields = dataclasses.asdict(entry)
     if as_json:
         print(json.dumps(fields, indent=2))
@@ -313,7 +326,7 @@ def info(
     fields["classes"] = f"{len(names)}: {', '.join(names[:5])}, ..."
     try:
         fields["found"] = str(files.locate(entry))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         fields["found"] = str(error)
     table = Table(show_header=False)
     table.add_column(no_wrap=True)

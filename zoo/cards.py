@@ -58,7 +58,7 @@ A network of keras-attn, after [the paper]({paper}).
 ```python
 import keras_attn
 
-classifier = keras_attn.load("{id}")
+classifier = keras_attn.load("{address}")
 probabilities = classifier.predict("picture.jpg")
 print(classifier.decode_predictions(probabilities, top=3))
 ```
@@ -120,12 +120,13 @@ def main():
         (CARDS / f"{weight_id}.md").write_text(text, "utf-8")
 
 
-def card(entry, has_attention):
+def card(entry, has_attention, address=None):
     """Return the model card of a weight as Markdown with YAML metadata.
 
     Args:
         entry: A `keras_attn.weights.Entry`.
         has_attention: Boolean, whether there is a picture of its attention.
+        address: String to load it by. Defaults to its id.
     """
     [(data_set, splits)] = entry.metrics.items()
     data, hub_name, terms = DATA_SETS[data_set]
@@ -133,6 +134,7 @@ def card(entry, has_attention):
     return TEXT.format(
         metadata=_metadata(entry, data, hub_name, measured),
         id=entry.id,
+        address=address or entry.id,
         summary=entry.summary,
         paper=entry.paper,
         size=entry.input["size"],
@@ -146,7 +148,7 @@ def card(entry, has_attention):
         command=entry.training["command"],
         seed=entry.training["seed"],
         commit=entry.training["commit"],
-        recipe=_recipe(entry.training["recipe"]).strip(),
+        recipe=recipe_text(entry.training["recipe"]).strip(),
         attention=ATTENTION.format(id=entry.id) if has_attention else "",
         licence=entry.licence,
         terms=terms,
@@ -181,14 +183,14 @@ def _metadata(entry, data, hub_name, measured):
     ).to_yaml()
 
 
-def _recipe(path):
+def recipe_text(path):
     """Return the text of a recipe, after the one that it is like."""
     path = Path(path)
     text = path.read_text("utf-8")
     like = tomllib.loads(text).get("like")
     if like is None:
         return text
-    return f"{_recipe(path.with_name(like))}\n\n{text}"
+    return f"{recipe_text(path.with_name(like))}\n\n{text}"
 
 
 def _draw_curve(entry):

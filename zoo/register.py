@@ -32,7 +32,6 @@ from zoo import runs
 from zoo import train
 
 WEIGHTS = Path("zoo/weights")
-SCHEMA = Path(__file__).with_name("weights_manifest.schema.json")
 RECIPES = Path("zoo/recipes")
 METRICS = "images", "top1", "top5"
 
@@ -181,7 +180,7 @@ def _with(entry, data_set, class_names):
     document["class_names"][data_set] = class_names
     others = [old for old in document["weights"] if old["id"] != entry["id"]]
     document["weights"] = sorted([*others, entry], key=lambda e: e["id"])
-    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+    jsonschema.validate(document, json.loads(manifest.SCHEMA.read_text()))
     return document
 
 

@@ -64,7 +64,9 @@ def AttnResNet(
         include_top: Boolean, whether to end in global average pooling and a
             dense classifier.
         weights: `None` for random weights, the id of a published weight (see
-            `keras_attn.list_models()`), or the path of a `.weights.h5` file.
+            `keras_attn.list_models()`), an address on the Hugging Face Hub
+            (`"hf://ORG/NAME"`, also with `"@REVISION"`), or the path of a
+            `.weights.h5` file.
         input_tensor: Optional Keras tensor to use as the image input.
         input_shape: Shape of one image, without the batch. Defaults to
             224 x 224 x 3, or to any size without the top. Height and width

@@ -7,8 +7,7 @@ import keras
 from keras_attn.applications import attention_types
 from keras_attn.applications.attention_types import ATTENTION_TYPES
 from keras_attn.applications.attn_resnet import AttnResNet
-from keras_attn.weights import is_path
-from keras_attn.weights import manifest
+from keras_attn.weights import published
 
 DOCSTRING = """{summary}
 
@@ -18,8 +17,9 @@ DOCSTRING = """{summary}
             dense classifier.
         weights: `None` for random weights, the tag of a published weight of
             this network (`"{architecture}.TAG"` in
-            `keras_attn.list_models()` has the tag `"TAG"`), a whole id, or
-            the path of a `.weights.h5` file.
+            `keras_attn.list_models()` has the tag `"TAG"`), a whole id, an
+            address on the Hugging Face Hub (`"hf://ORG/NAME"`, also with
+            `"@REVISION"`), or the path of a `.weights.h5` file.
         input_tensor: Optional Keras tensor to use as the image input.
         input_shape: Shape of one image, without the batch. Defaults to the
             size of a published weight, or else to 224 x 224 x 3, or to any
@@ -87,7 +87,7 @@ def any_attention(
         name=None,
     ):
         attended = attended_architecture(architecture, attention)
-        weights = weight_id(attended, weights)
+        entry = weights_of(attended, weights)
         defaults = {
             "stem_strides": default_stem_strides,
             "attention_stages": None,  # those of the attention type
@@ -106,8 +106,8 @@ def any_attention(
             for stage in attention_types.get(attention).stages
             if stage <= last_stage
         ]
-        published = published_arguments(weights, given, own_stages)
-        settings = defaults | published | given
+        trained = trained_arguments(entry, given, own_stages)
+        settings = defaults | trained | given
         return AttnResNet(
             blocks_per_stage,
             bottleneck=bottleneck,
@@ -117,7 +117,7 @@ def any_attention(
             attention_stages=settings["attention_stages"],
             include_preprocessing=include_preprocessing,
             include_top=include_top,
-            weights=weights,
+            weights=entry or weights,
             input_tensor=input_tensor,
             input_shape=settings["input_shape"],
             pooling=pooling,
@@ -184,31 +184,36 @@ def attended_architecture(architecture, attention):
     return f"{attention if known else 'attn'}_{architecture}"
 
 
-def weight_id(architecture, weights):
-    """Complete the tag of a published weight; leave all else as it is."""
-    if weights is None or is_path(weights) or "." in weights:
-        return weights
-    return f"{architecture}.{weights}"
+def weights_of(architecture, weights):
+    """Return the `Entry` of published weights, whose tag is enough, or `None`.
+
+    Args:
+        architecture: String, to complete a tag with.
+        weights: As for the constructors.
+    """
+    if weights is None:
+        return None
+    is_tag = isinstance(weights, str) and not set("./\\") & set(weights)
+    return published(f"{architecture}.{weights}" if is_tag else weights)
 
 
-def published_arguments(weights, given, own_stages):
+def trained_arguments(entry, given, own_stages):
     """Return the arguments that a published weight was trained with.
 
     Args:
-        weights: The id of a published weight, a path, or `None`.
+        entry: The `Entry` of a published weight, or `None`.
         given: Dictionary of the caller's arguments, of which those that
             change the network must be the weight's.
         own_stages: List of integers, the stages that have attention where the
             entry of the weight does not say.
     """
-    if weights is None or is_path(weights):
+    if entry is None:
         return {}
-    entry = manifest.entry(weights)
     trained = {"attention_stages": own_stages} | entry.arguments
     for name in ("stem_strides", "attention_stages"):
         if name in given and not _same(given[name], trained[name]):
             raise ValueError(
-                f"The weight {weights} was trained with "
+                f"The weight {entry.id} was trained with "
                 f"{name}={trained[name]}. Received: {name}={given[name]}"
             )
     size = entry.input["size"]

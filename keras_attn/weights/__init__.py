@@ -2,8 +2,8 @@
 
 from keras_attn.weights.golden import golden_image
 from keras_attn.weights.loading import LoadReport
-from keras_attn.weights.loading import is_path
 from keras_attn.weights.loading import load_weights
+from keras_attn.weights.loading import published
 from keras_attn.weights.manifest import Entry
 
-__all__ = ["Entry", "LoadReport", "golden_image", "is_path", "load_weights"]
+__all__ = ["Entry", "LoadReport", "golden_image", "load_weights", "published"]

@@ -1,18 +1,18 @@
 """Where a weights file is, and whether it is the right one."""
 
 import hashlib
-import os
-from pathlib import Path
 
+from keras_attn.weights import hub
 from keras_attn.weights import manifest
 
 
 def locate(entry):
-    """Return the verified file of a manifest entry.
+    """Return the verified file of a weight.
 
-    Looks in the repository (`zoo/weights`), in the installed package, and in
-    the user's cache, `models/keras_attn` below `KERAS_HOME` (by default
-    `~/.keras`).
+    A weight of the package's own manifest is looked for in the repository
+    (`zoo/weights`) and in the installed package, then, as all others, on the
+    Hub. A file in the cache of the Hub that is not the right one is downloaded
+    once more.
 
     Args:
         entry: A `keras_attn.weights.Entry`.
@@ -23,20 +23,33 @@ def locate(entry):
     Raises:
         FileNotFoundError: if the file is in none of these places.
         ValueError: if its size or sha256 is not the manifest's.
+        PermissionError, ConnectionError, OSError: if it cannot be downloaded.
     """
-    keras_home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     folders = (
         manifest.REPOSITORY / "zoo" / "weights",
         manifest.PACKAGE / "weights" / "bundled",
-        keras_home / "models" / "keras_attn",
     )
-    for folder in folders:
-        if (folder / entry.file).is_file():
-            return verified(folder / entry.file, entry)
-    places = ", ".join(str(folder) for folder in folders)
-    raise FileNotFoundError(
-        f"The weights file {entry.file} of {entry.id} is in none of: {places}"
-    )
+    if entry == manifest.entries().get(entry.id):
+        for folder in folders:
+            if (folder / entry.file).is_file():
+                return verified(folder / entry.file, entry)
+    if entry.hub is None:
+        places = ", ".join(str(folder) for folder in folders)
+        raise FileNotFoundError(
+            f"The weights file {entry.file} of {entry.id} is not published on "
+            f"the Hub, and in none of: {places}"
+        )
+    path = hub.download_weights(entry)
+    try:
+        return verified(path, entry)
+    except ValueError:
+        hub.forget(path)
+    path = hub.download_weights(entry)
+    try:
+        return verified(path, entry)
+    except ValueError:
+        hub.forget(path)
+        raise
 
 
 def verified(path, entry):

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 
 from keras_attn.weights import files
+from keras_attn.weights import hub
 from keras_attn.weights import manifest
 
 logger = logging.getLogger("keras_attn")
@@ -46,6 +47,10 @@ class LoadReport:
         return f"{self.source.name}: {'; '.join(parts)}"
 
 
+class MisfitError(ValueError):
+    """A weights file is not of this network."""
+
+
 def load_weights(model, weights):
     """Load weights into a network of `keras_attn.applications`.
 
@@ -57,13 +62,15 @@ def load_weights(model, weights):
 
     Args:
         model: A `keras.Model` built by `keras_attn.applications`.
-        weights: A published id, or the path of a `.weights.h5` file.
+        weights: A published id, an address on the Hub (`hf://ORG/NAME`, also
+            with `@REVISION`), an `Entry`, or the path of a `.weights.h5` file.
 
     Returns:
         A `LoadReport`.
 
     Raises:
         FileNotFoundError: if there is no such file.
+        PermissionError, ConnectionError, OSError: if it cannot be downloaded.
         ValueError: for an unknown id, a damaged file, or a file that does not
             fit: every variable that does not is named, and the network is
             left as it was.
@@ -75,8 +82,11 @@ def load_weights(model, weights):
         model.save_weights(layout)
         try:
             with h5py.File(path) as stored, h5py.File(layout, "r+") as wanted:
+                _check_storage(stored)
                 report = _fill(wanted, stored, model, path)
-        except (OSError, KeyError) as error:
+        except MisfitError:
+            raise
+        except Exception as error:  # HDF5 reports damage in many ways.
             raise ValueError(
                 f"{path} is not a readable weights file (HDF5): {error}"
             ) from error
@@ -86,19 +96,24 @@ def load_weights(model, weights):
     return report
 
 
-def is_path(weights):
-    """Whether `weights` names a file, and not a published weight."""
+def published(weights):
+    """Return the `Entry` of an id, an address on the Hub or an `Entry`; `None`
+    for a path."""
+    if isinstance(weights, manifest.Entry):
+        return weights
     text = os.fspath(weights)
-    return (
-        not isinstance(weights, str)
-        or text.endswith(".h5")
-        or os.path.sep in text
-    )
+    if text.startswith(hub.SCHEME):
+        return hub.entry(text)
+    is_path = not isinstance(weights, str) or text.endswith(".h5")
+    if is_path or os.path.sep in text:
+        return None
+    return manifest.entry(text)
 
 
 def _path(weights):
-    if not is_path(weights):
-        return files.locate(manifest.entry(weights))
+    entry = published(weights)
+    if entry is not None:
+        return files.locate(entry)
     path = Path(weights)
     if not path.is_file():
         raise FileNotFoundError(f"There is no weights file {path}")
@@ -139,7 +154,7 @@ def _fill(wanted, stored, model, path):
         f"{name}: not in the network" for name in unused if name not in left_out
     ]
     if problems:
-        raise ValueError(
+        raise MisfitError(
             f"{path} does not fit the network {model.name!r}:\n  "
             + "\n  ".join(problems)
         )
@@ -169,6 +184,33 @@ def _variables(file):
 
         group.visititems(collect)
     return variables
+
+
+def _check_storage(file):
+    """Refuse what no weights file needs, and a hostile one could use: links
+    and data outside of the file, and arrays of more bytes than it holds."""
+
+    def check_link(name, link):
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{name} is a {type(link).__name__}")
+
+    def check_item(name, item):
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.external or item.is_virtual:
+            raise ValueError(f"the data of {name} is in another place")
+        is_number = item.dtype.kind in "biuf" or item.dtype == "V2"  # bfloat16
+        if item.shape is None or not is_number:
+            raise ValueError(f"{name} is no array of numbers")
+        stored = item.id.get_storage_size()
+        if stored < item.nbytes:
+            raise ValueError(
+                f"{name} would have {item.nbytes} bytes, but {stored} are "
+                "stored"
+            )
+
+    file.visititems_links(check_link)
+    file.visititems(check_item)
 
 
 def _is_table(model, name):

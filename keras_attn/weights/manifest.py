@@ -9,6 +9,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 REPOSITORY = PACKAGE.parent
 FILE_NAME = "weights_manifest.json"
+SCHEMA = Path(__file__).with_name("manifest.schema.json")
+MOST_OF_A_PROBLEM = 300  # characters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,27 +85,62 @@ def entries(path=None):
         A dictionary from id to `Entry`, sorted by id.
 
     Raises:
-        ValueError: if the file is not JSON or an entry lacks something.
+        ValueError: if the file is not JSON, or not what the schema
+            `manifest.schema.json` asks for.
     """
-    path = path or manifest_path()
-    try:
-        manifest = json.loads(Path(path).read_text("utf-8"))
-        found = [
-            Entry(
-                **{
-                    **fields,
-                    "class_names": tuple(
-                        manifest["class_names"][fields["class_names"]]
-                    ),
-                }
+    path = Path(path or manifest_path())
+    document = _checked(path)
+    found = []
+    for fields in document["weights"]:
+        names = document["class_names"].get(fields["class_names"])
+        if names is None:
+            raise ValueError(
+                f"{path} is not a valid manifest of weights: it has no class "
+                f"names {fields['class_names']!r}"
             )
-            for fields in manifest["weights"]
-        ]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not a valid manifest of weights: {error!r}"
-        ) from error
+        found.append(Entry(**{**fields, "class_names": tuple(names)}))
     return {entry.id: entry for entry in sorted(found, key=lambda e: e.id)}
+
+
+def single_entry(path, hub=None):
+    """Return the only `Entry` of a manifest.
+
+    Args:
+        path: Path of a manifest.
+        hub: Where it came from, see `Entry`.
+
+    Raises:
+        ValueError: as `entries`, and if there is not exactly one.
+    """
+    found = list(entries(path).values())
+    if len(found) != 1:
+        raise ValueError(
+            f"{path} must describe one weight. It has {len(found)}."
+        )
+    return dataclasses.replace(found[0], hub=hub)
+
+
+def _checked(path):
+    """Return a manifest that fits the schema."""
+    import jsonschema
+
+    try:
+        text = path.read_text("utf-8")
+        document = json.loads(text, parse_constant=_refuse_constant)
+        jsonschema.validate(document, json.loads(SCHEMA.read_text("utf-8")))
+    except jsonschema.ValidationError as error:
+        problem = f"{error.json_path}: {error.message}"
+    except (ValueError, RecursionError) as error:
+        problem = repr(error)
+    else:
+        return document
+    if len(problem) > MOST_OF_A_PROBLEM:
+        problem = f"{problem[:MOST_OF_A_PROBLEM]} ..."
+    raise ValueError(f"{path} is not a valid manifest of weights: {problem}")
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is no JSON")
 
 
 def entry(weight_id):

@@ -16,7 +16,6 @@ from keras_attn.weights import golden
 from keras_attn.weights import manifest
 from tests.subprocesses import run_python
 from zoo import macs
-from zoo.register import SCHEMA
 
 IDS = keras_attn.list_models()
 
@@ -26,7 +25,7 @@ def document():
 
 
 def test_the_manifest_fits_its_schema():
-    schema = json.loads(SCHEMA.read_text())
+    schema = json.loads(manifest.SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(document(), schema)
     assert IDS
@@ -46,7 +45,7 @@ def test_the_schema_refuses(field, value):
     bad = document()
     bad["weights"][0][field] = value
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(bad, json.loads(SCHEMA.read_text()))
+        jsonschema.validate(bad, json.loads(manifest.SCHEMA.read_text()))
 
 
 @pytest.mark.parametrize("weight_id", IDS)
