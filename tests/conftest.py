@@ -6,6 +6,12 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import keras
 import pytest
+from hypothesis import settings
+
+settings.register_profile("default", max_examples=200)
+# For a long look: `pytest --hypothesis-profile thorough`.
+settings.register_profile("thorough", max_examples=5000)
+settings.load_profile("default")
 
 
 @pytest.fixture(autouse=True)

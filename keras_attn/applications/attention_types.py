@@ -40,12 +40,21 @@ class AttentionType:
     stage_gate: Callable | None = None
 
 
+# GSA multiplies features with features, layer after layer. Batch normalisation
+# holds that in training; later, with fixed statistics, a picture unlike the
+# others overflows (one in thousands of CIFAR-100, and most pictures of noise).
+# What a network pays attention to is non-negative and seldom as large as this.
+LARGEST_FEATURE = 16.0
+
+
 def convolve_3x3(x, filters, strides, stage, name):
     return blocks.convolution(x, filters, 3, strides, f"{name}_conv")
 
 
 def global_self_attention(x, filters, strides, stage, name, **arguments):
-    """GSA; `arguments` are other ones of its layer."""
+    """GSA of what is at most `LARGEST_FEATURE`; `arguments` are other ones of
+    its layer."""
+    x = layers.ReLU(LARGEST_FEATURE, name=f"{name}_limit")(x)
     return GlobalSelfAttention2D(
         filters, strides=strides, name=f"{name}_attention", **arguments
     )(x)

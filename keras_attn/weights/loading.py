@@ -190,27 +190,31 @@ def _check_storage(file):
     """Refuse what no weights file needs, and a hostile one could use: links
     and data outside of the file, and arrays of more bytes than it holds."""
 
-    def check_link(name, link):
-        if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{name} is a {type(link).__name__}")
+    # h5py stops at the first answer; it does not let errors through.
+    problem = file.visititems_links(_problem_of_link)
+    problem = problem or file.visititems(_problem_of_item)
+    if problem:
+        raise ValueError(problem)
 
-    def check_item(name, item):
-        if not isinstance(item, h5py.Dataset):
-            return
-        if item.external or item.is_virtual:
-            raise ValueError(f"the data of {name} is in another place")
-        is_number = item.dtype.kind in "biuf" or item.dtype == "V2"  # bfloat16
-        if item.shape is None or not is_number:
-            raise ValueError(f"{name} is no array of numbers")
-        stored = item.id.get_storage_size()
-        if stored < item.nbytes:
-            raise ValueError(
-                f"{name} would have {item.nbytes} bytes, but {stored} are "
-                "stored"
-            )
 
-    file.visititems_links(check_link)
-    file.visititems(check_item)
+def _problem_of_link(name, link):
+    if not isinstance(link, h5py.HardLink):
+        return f"{name} is a {type(link).__name__}"
+    return None
+
+
+def _problem_of_item(name, item):
+    if not isinstance(item, h5py.Dataset):
+        return None
+    if item.external or item.is_virtual:
+        return f"the data of {name} is in another place"
+    is_number = item.dtype.kind in "biuf" or item.dtype == "V2"  # bfloat16
+    if item.shape is None or not is_number:
+        return f"{name} is no array of numbers"
+    stored = item.id.get_storage_size()
+    if stored < item.nbytes:
+        return f"{name} would have {item.nbytes} bytes, but {stored} are stored"
+    return None
 
 
 def _is_table(model, name):

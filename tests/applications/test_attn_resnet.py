@@ -157,6 +157,19 @@ def test_attention_goes_into_the_stages_that_are_named():
     )
 
 
+def test_no_picture_makes_global_self_attention_overflow():
+    """Without a limit its products would grow with the power of 3 ** 8."""
+    model = applications.GSAResNet14Small(input_shape=(16, 16, 3), classes=3)
+    for weight in model.trainable_weights:
+        if weight.path.endswith("kernel"):
+            weight.assign(30 * weight)
+        if weight.path.endswith("out_bn/gamma"):
+            weight.assign(np.ones(weight.shape))
+    noise = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3))
+    hidden = keras.Model(model.input, model.get_layer("avg_pool").input)
+    assert np.isfinite(hidden.predict(noise, verbose=0)).all()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -221,6 +234,7 @@ ON_JAX = """
 import sys
 import keras
 import numpy as np
+from keras_attn import applications
 from keras_attn.applications import AttnResNet
 from keras_attn.weights import load_weights
 

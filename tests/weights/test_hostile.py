@@ -1,0 +1,350 @@
+"""Files made to do harm are refused, and nothing happens."""
+
+import copy
+import json
+import math
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies
+
+import keras_attn
+from keras_attn.weights import hub
+from keras_attn.weights import load_weights
+from keras_attn.weights import manifest
+from tests.weights.conftest import description
+
+SHARED_FOLDER = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+
+
+def tiny_network():
+    image = keras.Input((2,), name="image")
+    x = keras.layers.Dense(3, name="body")(image)
+    return keras.Model(image, keras.layers.Dense(2, name="predictions")(x))
+
+
+@pytest.fixture
+def weights_file(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    tiny_network().save_weights(path)
+    return path
+
+
+def write_description(folder, **changes):
+    path = folder / hub.DESCRIPTION
+    path.write_bytes(description(b"weights", **changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"file": "../../outside.weights.h5"},
+        {"file": "/etc/passwd"},
+        {"file": "/tmp/a.weights.h5"},
+        {"constructor": "os.system"},
+        {"constructor": "__import__"},
+        {"arguments": {"stem_strides": 1, "weights": "/tmp/a.weights.h5"}},
+        {"arguments": {"stem_strides": 10**9}},
+        {"arguments": {"stem_strides": 1, "attention": "gsa"}},
+        {"bytes": 10_000_000_000},
+        {"bytes": -1},
+        {"sha256": "0"},
+        {"input": {"size": 10**9}},
+        {"metrics": {"a": {"val": {"images": 1, "top1": 7, "top5": 7}}}},
+        {"hub": {"repository": "../../x", "revision": "0" * 40}},
+        {"hub": {"repository": "org/name", "revision": "main"}},
+        {"golden_output": {"top": []}},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_a_description_that_is_not_one_is_refused(tmp_path, changes):
+    path = write_description(tmp_path, **changes)
+    with pytest.raises(ValueError, match="not a valid manifest") as error:
+        manifest.entries(path)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"class_names": {}, "weights": [NaN]}',
+        b'{"class_names": {}, "weights": [1e400]}',
+        b"9" * 10_000,
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_what_is_no_json_is_refused(tmp_path, text):
+    path = tmp_path / hub.DESCRIPTION
+    path.write_bytes(text)
+    with pytest.raises(ValueError, match="not a valid manifest"):
+        manifest.entries(path)
+
+
+def test_class_names_that_are_not_there_are_named(tmp_path):
+    document = json.loads(description(b"weights"))
+    document["weights"][0]["class_names"] = "nowhere"
+    path = tmp_path / hub.DESCRIPTION
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="no class names 'nowhere'"):
+        manifest.entries(path)
+
+
+def test_a_folder_of_another_constructor_is_refused(tmp_path):
+    write_description(tmp_path, constructor="EvilResNet50")
+    (tmp_path / hub.WEIGHTS).write_bytes(b"weights")
+    with pytest.raises(ValueError, match="constructor='EvilResNet50'"):
+        keras_attn.load(tmp_path)
+
+
+def test_a_description_is_of_one_weight(tmp_path):
+    document = json.loads(description(b"weights"))
+    document["weights"] = []
+    (tmp_path / hub.DESCRIPTION).write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="one weight. It has 0"):
+        keras_attn.load(tmp_path)
+
+
+def _outside(path):
+    """Another file, with what the attacker wants to be read."""
+    secret = path.with_name("secret.h5")
+    with h5py.File(secret, "w") as file:
+        file["kernel"] = np.ones((2, 3), "float32")
+    return secret
+
+
+def external_link(file, path):
+    file["layers/dense/vars/0"] = h5py.ExternalLink(_outside(path), "/kernel")
+
+
+def soft_link(file, path):
+    file["layers/dense/vars/0"] = h5py.SoftLink("/layers/dense/vars/1")
+
+
+def external_storage(file, path):
+    file.create_dataset(
+        "layers/dense/vars/0",
+        (2, 3),
+        "float32",
+        external=[(str(_outside(path)), 0, 24)],
+    )
+
+
+def virtual(file, path):
+    layout = h5py.VirtualLayout((2, 3), "float32")
+    layout[:] = h5py.VirtualSource(_outside(path), "kernel", (2, 3))
+    file.create_virtual_dataset("layers/dense/vars/0", layout)
+
+
+def compressed_bomb(file, path):
+    file.create_dataset(
+        "layers/dense/vars/0",
+        data=np.zeros((2_000_000, 3), "float32"),
+        compression="gzip",
+    )
+
+
+def sparse_bomb(file, path):
+    file.create_dataset(
+        "layers/dense/vars/0", (2**50, 3), "float32", chunks=(1024, 3)
+    )
+
+
+def strings(file, path):
+    file["layers/dense/vars/0"] = ["a", "b"]
+
+
+def nothing(file, path):
+    file["layers/dense/vars/0"] = h5py.Empty("float32")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (external_link, "layers/dense/vars/0 is a ExternalLink"),
+        (soft_link, "layers/dense/vars/0 is a SoftLink"),
+        (external_storage, "is in another place"),
+        (virtual, "is in another place"),
+        (compressed_bomb, "would have 24000000 bytes"),
+        (sparse_bomb, "would have 13510798882111488 bytes, but 0 are stored"),
+        (strings, "no array of numbers"),
+        (nothing, "no array of numbers"),
+    ],
+)
+def test_weights_files_with_more_than_weights_are_refused(
+    weights_file, harm, message
+):
+    with h5py.File(weights_file, "a") as file:
+        del file["layers/dense/vars/0"]
+        harm(file, weights_file)
+    network = tiny_network()
+    before = [np.array(weight) for weight in network.weights]
+    with pytest.raises(ValueError, match=message):
+        load_weights(network, weights_file)
+    for weight, old in zip(network.weights, before):
+        np.testing.assert_array_equal(weight, old)
+
+
+def test_wrong_shapes_are_named(weights_file):
+    with h5py.File(weights_file, "a") as file:
+        del file["layers/dense/vars/0"]
+        file["layers/dense/vars/0"] = np.ones((3, 2), "float32")
+    with pytest.raises(ValueError, match=r"body/0: expected shape \(2, 3\)"):
+        load_weights(tiny_network(), weights_file)
+
+
+def test_keras_files_with_code_in_them_are_refused(tmp_path):
+    """A Lambda layer would run it."""
+    harmed = tmp_path / "harmed"
+    image = keras.Input((2,))
+
+    def harm(x, place=str(harmed)):
+        open(place, "w").close()
+        return x
+
+    code = keras.layers.Lambda(harm)
+    model = keras.Model(image, code(image))
+    model.save(tmp_path / "a.keras")
+    harmed.unlink()
+    with pytest.raises(ValueError, match="a.keras cannot be loaded"):
+        keras_attn.load(tmp_path / "a.keras")
+    assert not harmed.exists()
+
+
+class Pickled:
+    """Unpickling it would write a file."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return open, (str(self.place), "w")
+
+
+def test_keras_files_with_pickles_in_them_are_refused(tmp_path):
+    harmed = tmp_path / "harmed"
+    tiny_network().save(tmp_path / "good.keras")
+    np.savez(
+        tmp_path / "model.weights.npz",
+        **{"layers/dense/vars": np.array([Pickled(harmed)], object)},
+    )
+    harmed.unlink(missing_ok=True)
+    with (
+        zipfile.ZipFile(tmp_path / "good.keras") as good,
+        zipfile.ZipFile(tmp_path / "bad.keras", "w") as bad,
+    ):
+        for name in ("config.json", "metadata.json"):
+            bad.writestr(name, good.read(name))
+        bad.write(tmp_path / "model.weights.npz", "model.weights.npz")
+    with pytest.raises(ValueError, match="bad.keras cannot be loaded"):
+        keras_attn.load(tmp_path / "bad.keras")
+    assert not harmed.exists()
+
+
+def test_what_is_no_keras_file_is_named(tmp_path):
+    (tmp_path / "a.keras").write_bytes(b"no zip")
+    with pytest.raises(ValueError, match="a.keras cannot be loaded"):
+        keras_attn.load(tmp_path / "a.keras")
+    with pytest.raises(FileNotFoundError, match="no file .*b.keras"):
+        keras_attn.load(tmp_path / "b.keras")
+
+
+VALUES = strategies.recursive(
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers()
+    | strategies.floats()
+    | strategies.text(max_size=20)
+    | strategies.sampled_from(["../x", "/etc/passwd", "GSAResNet50", 10**10]),
+    lambda inner: (
+        strategies.lists(inner, max_size=3)
+        | strategies.dictionaries(strategies.text(max_size=5), inner)
+    ),
+    max_leaves=5,
+)
+
+
+def places(value, prefix=()):
+    """Yield the path of each value inside of a document."""
+    yield prefix
+    if isinstance(value, dict | list):
+        keys = value if isinstance(value, dict) else range(len(value))
+        for key in keys:
+            yield from places(value[key], (*prefix, key))
+
+
+DOCUMENT = json.loads(description(b"weights"))
+PLACES = [place for place in places(DOCUMENT) if place]
+
+
+@SHARED_FOLDER
+@given(place=strategies.sampled_from(PLACES), value=VALUES)
+def test_a_changed_description_is_refused_or_harmless(tmp_path, place, value):
+    document = copy.deepcopy(DOCUMENT)
+    *outer, last = place
+    inside = document
+    for key in outer:
+        inside = inside[key]
+    inside[last] = value
+    path = tmp_path / f"{hash(json.dumps(document))}.json"
+    path.write_text(json.dumps(document))
+    try:
+        entries = manifest.entries(path)
+    except ValueError as error:
+        assert "not a valid manifest" in str(error)
+        return
+    for entry in entries.values():
+        assert "/" not in entry.file and entry.file.endswith(".weights.h5")
+        assert 0 < entry.bytes <= 4e9 and 8 <= entry.input["size"] <= 1024
+        assert entry.constructor.isalnum()
+        assert set(entry.arguments) <= {
+            "stem_strides",
+            "attention",
+            "attention_stages",
+        }
+        assert all(isinstance(name, str) for name in entry.class_names)
+        assert all(math.isfinite(p) for _, p in entry.golden_output["top"])
+
+
+@SHARED_FOLDER
+@given(
+    damage=strategies.lists(
+        strategies.tuples(
+            strategies.integers(0, 10**6), strategies.integers(0, 255)
+        ),
+        min_size=1,
+        max_size=20,
+    ),
+    end=strategies.integers(0, 10**6) | strategies.none(),
+)
+def test_a_damaged_weights_file_is_refused_or_loads(weights_file, damage, end):
+    """No hash guards the files of users. Numbers may have changed, but a file
+    loads as a whole or not at all."""
+    content = bytearray(weights_file.read_bytes())
+    for position, value in damage:
+        content[position % len(content)] = value
+    damaged = weights_file.with_name("damaged.weights.h5")
+    damaged.write_bytes(content[: end and end % len(content)])
+    network = tiny_network()
+    before = [np.array(weight) for weight in network.weights]
+    try:
+        report = load_weights(network, damaged)
+    except ValueError:
+        for weight, old in zip(network.weights, before):
+            np.testing.assert_array_equal(weight, old)
+        return
+    assert len(report.loaded) + len(report.reinitialized) == len(before)
