@@ -6,10 +6,18 @@ import sys
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "applications", "layers", "list_models", "load"]
+__all__ = [
+    "Classifier",
+    "applications",
+    "export",
+    "layers",
+    "list_models",
+    "load",
+]
 
 _MODULES = {
     "Classifier": "keras_attn.classifier",
+    "export": "keras_attn.exporting.export",
     "list_models": "keras_attn.listing",
     "load": "keras_attn.classifier",
 }

@@ -42,6 +42,13 @@ class Classifier:
         """The height and width of the images, in pixels."""
         return tuple(self.model.input_shape[1:3])
 
+    @property
+    def interpolation(self):
+        """How pictures are scaled: `"bilinear"` or `"bicubic"`."""
+        if self.metadata is None:
+            return "bilinear"
+        return self.metadata.input["interpolation"]
+
     def prepare(self, source):
         """Return a picture as the network takes it.
 
@@ -59,9 +66,7 @@ class Classifier:
         picture = image_files.resize_and_crop(
             image_files.read(source),
             *self.input_size,
-            interpolation=self.metadata.input["interpolation"]
-            if self.metadata
-            else "bilinear",
+            interpolation=self.interpolation,
         )
         return np.asarray(picture)
 

@@ -9,6 +9,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
+from typing import Literal
 
 import typer
 from rich.console import Console
@@ -23,6 +24,8 @@ from keras_attn.weights import published
 DEFAULT_MODEL = "cram_resnet18_small.tiny_imagenet_64"
 BATCH_SIZE = 64
 MOST_EXPLAINED = 64
+
+Quantization = Literal["float16", "dynamic", "int8"]
 
 app = typer.Typer(
     add_completion=False,
@@ -267,6 +270,59 @@ def _save(picture, path):
         unfinished = Path(folder) / path.name
         picture.save(unfinished)
         os.replace(unfinished, path)
+
+
+@app.command()
+def export(
+    model: Annotated[
+        str, typer.Argument(help="What `classify --model` takes.")
+    ],
+    to: Annotated[
+        Path,
+        typer.Option(
+            help="A .tflite file, a .onnx file, or the folder of a SavedModel."
+        ),
+    ],
+    quantize: Annotated[
+        Quantization | None, typer.Option(help="For .tflite files.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder of images, for int8.")
+    ] = None,
+    input_size: Annotated[
+        int | None, typer.Option(min=8, help="Height and width of the images.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Default: any.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there.")
+    ] = False,
+):
+    """Write a network as a file that needs neither keras-attn nor Keras."""
+    _start_keras_quietly()
+    import keras_attn
+
+    formats = {".tflite": "litert", ".onnx": "onnx"}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            keras_attn.export(
+                model,
+                to,
+                format=formats.get(to.suffix, "saved_model"),
+                quantize=quantize,
+                representative_data=data,
+                input_size=input_size,
+                batch_size=batch_size,
+                overwrite=overwrite,
+            )
+        except (ImportError, ValueError, OSError) as error:
+            fail(error)
+    for warning in caught:
+        if warning.category is UserWarning:
+            complain(warning.message)
+    errors.print(f"Written: {to}", markup=False, highlight=False)
 
 
 @app.command("list")

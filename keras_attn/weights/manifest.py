@@ -40,6 +40,8 @@ class Entry:
         paper: Address of the paper.
         golden_output: `top`, the most probable `[class index, probability]`
             pairs for `keras_attn.weights.golden_image(size)`.
+        int8: `images`, `float32_top1` and `top1` of the weight in int8, or
+            `None` where that was not measured.
         hub: `repository` and `revision`, or `None` while not published.
     """
 
@@ -61,6 +63,7 @@ class Entry:
     paper: str
     golden_output: dict
     hub: dict | None
+    int8: dict | None = None
 
 
 def manifest_path():

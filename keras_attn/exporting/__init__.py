@@ -1,0 +1,1 @@
+"""Networks as files that need neither keras-attn nor Keras."""

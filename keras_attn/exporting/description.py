@@ -1,0 +1,27 @@
+"""What an exported file says of itself."""
+
+
+def describe(classifier, shape):
+    """Return what is needed to use an exported network, for JSON.
+
+    Args:
+        classifier: The `keras_attn.Classifier` that is exported.
+        shape: Tuple, the shape of its input.
+    """
+    entry = classifier.metadata
+    _, height, width, _ = shape
+    description = {
+        "name": entry.id if entry else classifier.model.name,
+        "input": {
+            "height": height,
+            "width": width,
+            "pixel_range": [0, 255],
+            "resize": "shorter side",
+            "crop": "center",
+            "interpolation": classifier.interpolation,
+        },
+        "output": "probabilities of the classes",
+    }
+    if classifier.class_names is not None:
+        description["class_names"] = list(classifier.class_names)
+    return description

@@ -1,0 +1,232 @@
+"""`keras_attn.export`: a SavedModel, a LiteRT file or an ONNX file."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_attn.classifier import Classifier
+from keras_attn.classifier import load
+from keras_attn.exporting import litert
+from keras_attn.exporting import onnx
+from keras_attn.exporting import saved_model
+from keras_attn.exporting.float32 import in_float32
+from keras_attn.images import find
+
+SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
+MOST_REPRESENTATIVES = 500
+
+
+def export(
+    model,
+    path,
+    format="saved_model",
+    quantize=None,
+    representative_data=None,
+    input_size=None,
+    batch_size=None,
+    overwrite=False,
+):
+    """Write a network as a file that needs neither keras-attn nor Keras.
+
+    The network takes pixels from 0 to 255, as in Keras: its preprocessing is
+    inside. Class names and how to prepare a picture travel along: in a
+    SavedModel as `assets.extra/keras_attn.json`, beside a LiteRT file as
+    `NAME.json`, in an ONNX file as its metadata.
+
+    A SavedModel has the signatures `serve` (float32 images, also called
+    `serving_default`), `serve_uint8`, and `serve_encoded` (JPEG or PNG files as
+    strings, which it resizes and crops itself).
+
+    Args:
+        model: Whatever `keras_attn.load` takes, a `keras_attn.Classifier`, or
+            a `keras.Model` with one image as input. A network of half
+            precision is exported in float32.
+        path: The file or (SavedModel) folder to write. LiteRT files end in
+            `.tflite`, ONNX files in `.onnx`.
+        format: `"saved_model"`, `"litert"` or `"onnx"`.
+        quantize: For LiteRT `None`, `"float16"` (weights), `"dynamic"` (weights
+            in int8) or `"int8"` (weights and activations, which needs
+            `representative_data`). Inputs and outputs stay float32.
+        representative_data: Pictures that int8 finds its ranges with: a folder,
+            a list of paths or pictures, or an array `(n, height, width, 3)`
+            with values from 0 to 255. The first 500 are used.
+        input_size: Integer, the height and width of the images, where it is
+            not the network's own. LiteRT files need a known size.
+        batch_size: Integer. Defaults to any.
+        overwrite: Boolean, whether to replace what is at `path`.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileExistsError: if `path` exists and is not to be overwritten.
+        FileNotFoundError: if its folder does not exist.
+        ImportError: if a package is missing; the extra `export` has them.
+        ValueError: for arguments that do not fit each other, or a network
+            with operations that the format has not.
+        OSError: if it cannot be written. `path` is then as it was.
+    """
+    path = Path(path)
+    _check_arguments(path, format, quantize, representative_data)
+    _check_backend()
+    for place in (path, *litert.beside(path, format)):
+        _check_place(place, overwrite)
+    classifier = _float32_classifier(model, input_size)
+    shape = _input_shape(classifier.model, format, input_size, batch_size)
+    representatives = _representatives(classifier, representative_data)
+    if quantize == "int8":
+        _warn_of_int8(classifier)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        if format == "saved_model":
+            saved_model.write(classifier, unfinished, shape)
+        elif format == "onnx":
+            onnx.write(classifier, unfinished, shape)
+        else:
+            litert.write(
+                classifier, unfinished, shape, quantize, representatives
+            )
+        _move(Path(folder), path.parent)
+    return path
+
+
+def _check_arguments(path, format, quantize, representative_data):
+    if format not in SUFFIXES:
+        raise ValueError(
+            f"`format` must be one of {sorted(SUFFIXES)}. "
+            f"Received: format={format!r}"
+        )
+    if SUFFIXES[format] and path.suffix != SUFFIXES[format]:
+        raise ValueError(
+            f"A {format} file ends in {SUFFIXES[format]}. "
+            f"Received: path={str(path)!r}"
+        )
+    if quantize not in (None, *litert.QUANTIZATIONS):
+        raise ValueError(
+            f"`quantize` must be None or one of {litert.QUANTIZATIONS}. "
+            f"Received: quantize={quantize!r}"
+        )
+    if quantize and format != "litert":
+        raise ValueError(
+            "`quantize` needs format='litert'. "
+            f"Received: quantize={quantize!r}, format={format!r}"
+        )
+    if (quantize == "int8") != (representative_data is not None):
+        raise ValueError(
+            "quantize='int8' needs `representative_data`, and nothing else "
+            f"does. Received: quantize={quantize!r}"
+        )
+
+
+def _check_backend():
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Exporting needs KERAS_BACKEND=tensorflow. The backend is "
+            f"{keras.backend.backend()!r}."
+        )
+
+
+def _check_place(path, overwrite):
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {path.parent}")
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists. Pass `overwrite=True` to replace it."
+        )
+
+
+def _float32_classifier(model, input_size):
+    """Return a `Classifier` in float32, of the wanted size if it can be."""
+    if isinstance(model, keras.Model):
+        model = Classifier(model, None, None, None)
+    if isinstance(model, Classifier):
+        return Classifier(
+            in_float32(model.model), model.class_names, model.metadata, None
+        )
+    with _float32_policy():
+        size = None if input_size is None else (input_size, input_size, 3)
+        return load(model, input_shape=size)
+
+
+@contextlib.contextmanager
+def _float32_policy():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _input_shape(model, format, input_size, batch_size):
+    """Return the shape of the input, with `None` for what is not known."""
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        raise ValueError(
+            "`model` must have one image as its input. Received inputs of the "
+            f"shapes {[tuple(x.shape) for x in model.inputs]}"
+        )
+    _, height, width, channels = model.inputs[0].shape
+    if input_size is not None:
+        if height not in (None, input_size) or width not in (None, input_size):
+            raise ValueError(
+                f"The network is built for {height} x {width} pixels: build "
+                "or load it with another `input_shape`. "
+                f"Received: input_size={input_size}"
+            )
+        height = width = input_size
+    if format == "litert" and None in (height, width):
+        raise ValueError(
+            "A LiteRT file has a fixed size of image, which this network has "
+            "not: pass `input_size`."
+        )
+    return batch_size, height, width, channels
+
+
+def _representatives(classifier, data):
+    """Return pictures as a float32 array, or `None`."""
+    if data is None:
+        return None
+    if isinstance(data, str | os.PathLike):
+        data = find(Path(data))
+    if len(data) == 0:
+        raise ValueError("`representative_data` must hold at least one picture")
+    data = data[:MOST_REPRESENTATIVES]
+    size = classifier.input_size
+    if isinstance(data, np.ndarray) and data.shape[1:3] == size:
+        return data.astype("float32")
+    return np.stack(
+        [classifier.prepare(each) for each in data], dtype="float32"
+    )
+
+
+def _warn_of_int8(classifier):
+    entry = classifier.metadata
+    if entry is None or not entry.int8:
+        warnings.warn(
+            "int8 was not measured for this network: compare it with float32 "
+            "on your own pictures",
+            stacklevel=3,
+        )
+        return
+    lost = 100 * (entry.int8["float32_top1"] - entry.int8["top1"])
+    if lost > litert.MOST_LOST_POINTS:
+        warnings.warn(
+            f"In int8, {entry.id} was measured to lose {lost:.1f} points of "
+            f"top-1 on {entry.int8['images']} images",
+            stacklevel=3,
+        )
+
+
+def _move(folder, target):
+    """Give all that is in a folder its place, the old replaced."""
+    for path in folder.iterdir():
+        place = target / path.name
+        if place.is_dir():
+            shutil.rmtree(place)
+        os.replace(path, place)

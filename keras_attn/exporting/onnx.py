@@ -1,0 +1,39 @@
+"""ONNX files."""
+
+import json
+
+import keras
+
+from keras_attn.exporting.description import describe
+
+
+def write(classifier, path, shape):
+    """Write an ONNX file with the description as its metadata.
+
+    Args:
+        classifier: A `keras_attn.Classifier` in float32.
+        path: Path that ends in `.onnx`.
+        shape: Tuple, the shape of the input, `None` for what may vary.
+
+    Raises:
+        ImportError: if the packages for ONNX are missing.
+    """
+    try:
+        import onnx
+        import tf2onnx  # noqa: F401, what Keras converts with
+    except ImportError as error:
+        raise ImportError(
+            "ONNX files need `pip install keras-attn[export]`"
+        ) from error
+    classifier.model.export(
+        str(path),
+        format="onnx",
+        verbose=False,
+        input_signature=[keras.InputSpec("float32", shape, name="image")],
+    )
+    file = onnx.load(str(path))
+    description = describe(classifier, shape)
+    onnx.helper.set_model_props(
+        file, {key: json.dumps(value) for key, value in description.items()}
+    )
+    onnx.save(file, str(path))

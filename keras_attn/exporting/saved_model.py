@@ -1,0 +1,84 @@
+"""TensorFlow's SavedModel, with signatures for tensors and for files."""
+
+import json
+
+import keras
+
+from keras_attn.exporting.description import describe
+
+TOP = 5
+
+
+def write(classifier, folder, shape):
+    """Write a SavedModel.
+
+    Args:
+        classifier: A `keras_attn.Classifier` in float32.
+        folder: Path, which is made.
+        shape: Tuple, the shape of the input, `None` for what may vary.
+    """
+    import tensorflow as tf
+
+    model = classifier.model
+    batch = shape[0]
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serve", model, [keras.InputSpec("float32", shape, name="image")]
+    )
+    archive.add_endpoint(
+        "serve_uint8",
+        lambda image: model(tf.cast(image, "float32"), training=False),
+        [tf.TensorSpec(shape, "uint8", "image")],
+    )
+    if None not in shape[1:3]:
+        archive.add_endpoint(
+            "serve_encoded",
+            _of_files(classifier, shape[1:3]),
+            [tf.TensorSpec([batch], "string", "encoded")],
+        )
+    archive.write_out(str(folder), verbose=False)
+    extra = folder / "assets.extra"
+    extra.mkdir()
+    text = json.dumps(describe(classifier, shape), indent=1)
+    (extra / "keras_attn.json").write_text(text + "\n", "utf-8")
+
+
+def _of_files(classifier, size):
+    """Return a function from encoded pictures to what is in them."""
+    import tensorflow as tf
+
+    model, names = classifier.model, classifier.class_names
+
+    def classify(encoded):
+        images = tf.map_fn(
+            lambda content: _prepared(content, size, classifier.interpolation),
+            encoded,
+            fn_output_signature=tf.TensorSpec([*size, 3], "float32"),
+        )
+        probabilities = model(images, training=False)
+        answer = {"probabilities": probabilities}
+        if names is not None:
+            top = tf.math.top_k(probabilities, min(TOP, len(names)))
+            answer["top_classes"] = tf.gather(tf.constant(names), top.indices)
+            answer["top_probabilities"] = top.values
+        return answer
+
+    return classify
+
+
+def _prepared(content, size, interpolation):
+    """Decode a picture; cut its middle out, as large as it fits; scale it."""
+    import tensorflow as tf
+
+    image = tf.io.decode_image(content, channels=3, expand_animations=False)
+    image = tf.ensure_shape(image, (None, None, 3))
+    height, width = size
+    there = tf.cast(tf.shape(image)[:2], "float32")
+    scale = tf.reduce_max(tf.constant([height, width], "float32") / there)
+    scaled = tf.maximum(
+        tf.cast(tf.round(there * scale), "int32"), tf.constant([height, width])
+    )
+    image = tf.image.resize(image, scaled, interpolation, antialias=True)
+    image = tf.image.resize_with_crop_or_pad(image, height, width)
+    return tf.clip_by_value(image, 0.0, 255.0)
