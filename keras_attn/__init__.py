@@ -6,12 +6,26 @@ import sys
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "applications", "layers", "list_models", "load"]
+__all__ = [
+    "Classifier",
+    "applications",
+    "attention_maps",
+    "insert_attention",
+    "layers",
+    "list_models",
+    "load",
+    "plot_attention",
+    "replace_convolutions",
+]
 
 _MODULES = {
     "Classifier": "keras_attn.classifier",
+    "attention_maps": "keras_attn.maps",
+    "insert_attention": "keras_attn.insertion",
     "list_models": "keras_attn.listing",
     "load": "keras_attn.classifier",
+    "plot_attention": "keras_attn.plots",
+    "replace_convolutions": "keras_attn.insertion",
 }
 
 
