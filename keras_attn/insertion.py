@@ -16,9 +16,9 @@ def insert_attention(model, layer, after, residual=None):
     The result is a new functional model; `model` itself stays as it is. Every
     layer is a copy with the same name, configuration and `trainable`, and
     holds a copy of the weights, so that training one model does not change
-    the other. The new model is not compiled. Of a subclass of `keras.Model`
-    that was made from inputs and outputs, the graph is taken over, but not
-    the class: the new one is a plain `keras.Model`.
+    the other. The new model is not compiled. It has the graph of the old
+    one, but not its class where that was derived from `keras.Model`: it is a
+    plain functional model, and so are the models inside it.
 
     The new model begins by giving the same outputs as the old one. Most
     layers are no identity when they are new: the gates that end in a sigmoid
@@ -78,9 +78,7 @@ def insert_attention(model, layer, after, residual=None):
             inserted[original] = _make(layer, name, residual)
         return _attend(inserted[original], original, outputs)
 
-    new = _rebuild(model, targets, attend)
-    _check_same_weights(model, new, inserted.values())
-    return new
+    return _rebuild(model, targets, attend)
 
 
 def replace_convolutions(model, where, make_layer):
@@ -206,8 +204,8 @@ def _rebuild(model, targets, finish, replace=None):
     """Return a copy of a model that differs at some of its layers.
 
     Args:
-        model: A model with a graph.
-        targets: The layers at which it differs, perhaps of models inside it.
+        model: A model with a graph, perhaps with others inside it.
+        targets: The layers at which it differs.
         finish: Function that takes an original layer, the inputs and outputs
             of a call of the new one, and returns the outputs to go on with.
         replace: Function that takes one of the targets and returns the layer
@@ -218,7 +216,7 @@ def _rebuild(model, targets, finish, replace=None):
     def new_layer(original):
         if original in new_layers:
             return new_layers[original]
-        if _has_graph(original) and _holds(original, targets):
+        if _has_graph(original):
             new = copy_graph(original)
         elif replace and original in targets:
             new = replace(original)
@@ -232,10 +230,9 @@ def _rebuild(model, targets, finish, replace=None):
         return finish(originals[new], args[0] if args else None, outputs)
 
     def copy_graph(model):
-        # A plain model of the same graph has nothing compiled to copy.
-        graph = keras.Model(model.input, model.output, name=model.name)
+        model = _plain(model)
         return keras.models.clone_model(
-            graph, clone_function=new_layer, call_function=call
+            model, _copy_inputs(model), new_layer, call
         )
 
     rebuilt = copy_graph(model)
@@ -245,18 +242,47 @@ def _rebuild(model, targets, finish, replace=None):
     return rebuilt
 
 
-def _holds(model, targets):
-    return any(layer in targets for layer in _named_layers(model).values())
+def _plain(model):
+    """Return a functional model of the same graph, with nothing compiled."""
+    if isinstance(model, keras.Sequential):
+        # Its `input` is that of a call, perhaps in another model.
+        inputs, outputs = model.inputs[0], model.outputs[0]
+    else:
+        inputs, outputs = model.input, model.output
+    return keras.Model(inputs, outputs, name=model.name)
+
+
+def _copy_inputs(model):
+    # Keras would make others, of other names.
+    copies = {
+        id(layer.output): _copy(layer).output
+        for layer in model.layers
+        if isinstance(layer, keras.layers.InputLayer)
+    }
+    return keras.tree.map_structure(lambda x: copies[id(x)], model.input)
 
 
 def _copy(layer, name=None):
     """Return a layer, or another node of a graph, with new weights."""
-    if isinstance(layer, keras.Model) and name is None:
-        return keras.models.clone_model(layer)
+    if type(layer) is keras.layers.Lambda:
+        return _copy_lambda(layer)
     config = layer.get_config()
     if name is not None:
         config["name"] = name
     return type(layer).from_config(config)
+
+
+def _copy_lambda(layer):
+    # Its configuration would hold the code of the function without the names
+    # that this uses, and Keras refuses to run such code.
+    return keras.layers.Lambda(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=layer.name,
+        dtype=layer.dtype_policy,
+    )
 
 
 def _copy_state(original, new):
@@ -269,16 +295,6 @@ def _copy_state(original, new):
         copied.trainable = inner.trainable
         if hasattr(copied, "finalize_state"):  # of normalization, from weights
             copied.finalize_state()
-
-
-def _check_same_weights(model, new, inserted):
-    added = sum(len(layer.weights) for layer in inserted)
-    if len(new.weights) != len(model.weights) + added:
-        raise ValueError(
-            "`model` shares a layer between models inside it, which would "
-            f"become two. Received: model={model} with {len(model.weights)} "
-            f"weights, copied as {len(new.weights) - added}"
-        )
 
 
 def _unused(name, taken):

@@ -60,7 +60,8 @@ def unknown_size_model(layer):
 
 def test_the_cases_cover_every_public_layer():
     tested = {layer_class.__name__ for layer_class, *_ in CASES.values()}
-    assert tested == set(layers.__all__)
+    # ReZero goes around another layer: tests/layers/test_rezero.py.
+    assert tested | {"ReZero"} == set(layers.__all__)
 
 
 @every_case
