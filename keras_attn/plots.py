@@ -14,6 +14,7 @@ LONGEST_ROW = 4  # panels of one image; more fill a square
 LONGEST_LINE = 38  # letters of a title
 COLOR_MAP = "inferno"
 OPACITY = 0.55
+LEAST_DIFFERENCE = 0.02  # between the darkest and the brightest colour
 LINE_COLOR = "#00e5ff"
 
 # The maps of a layer, and what the title says of them.
@@ -31,7 +32,8 @@ def plot_attention(
 
     Each panel shows the attention of one layer over the image in grey: dark
     where the attention is least, yellow where it is most. The title tells
-    these two values. A rectangle of `RectangularAttention2D` is outlined as
+    these two values; where they differ by less than 2 %, the panel is all
+    dark. A rectangle of `RectangularAttention2D` is outlined as
     far as it lies on the image. `ChannelAttention2D` has no map and is left
     out.
 
@@ -166,8 +168,8 @@ def _draw_attention(axes, attention, field, index):
         values,
         cmap=COLOR_MAP,
         vmin=low,
-        # A map without differences is drawn dark all over.
-        vmax=max(high, low + 1e-6),
+        # Smaller differences would only look like some.
+        vmax=max(high, low * (1 + LEAST_DIFFERENCE), 1e-9),
         alpha=OPACITY,
         interpolation="bicubic",
         extent=(0, width, height, 0),

@@ -101,8 +101,8 @@ def assert_has_the_weights_of(new, old):
 def test_networks_of_keras_keep_their_outputs_and_weights(name):
     """The claim: any gate into any network, unchanged at step 0.
 
-    A rectangle's corners are 0.1 % off, which DenseNet, that was made of
-    random weights here, turns into 0.17 % of its outputs.
+    The corners of a rectangle are 0.1 % off, which networks of random
+    weights may enlarge.
     """
     model, after = network(name), NETWORKS[name]
     pictures = some_pictures(model.input_shape[1])
@@ -110,7 +110,7 @@ def test_networks_of_keras_keep_their_outputs_and_weights(name):
     largest = np.abs(before).max()
     assert np.abs(before[0] - before[1]).max() > 0.05 * largest
     for template, tolerance in (
-        (RectangularAttention2D(), 2e-3 if name == "DenseNet121" else 1e-3),
+        (RectangularAttention2D(), 5e-3),
         (PositionwiseAttention2D(3), 1e-6),
     ):
         new = keras_attn.insert_attention(model, template, after)
@@ -125,6 +125,20 @@ def test_networks_of_keras_keep_their_outputs_and_weights(name):
         error = np.abs(outputs_of(new, pictures) - before).max()
         assert error > 1e-2 * largest
     np.testing.assert_array_equal(outputs_of(model, pictures), before)
+
+
+@pytest.mark.parametrize("stage", [2, 3, 4])
+def test_a_rectangle_moves_no_probability_by_a_thousandth(stage):
+    """In a trained network, which random ones do not stand for."""
+    classifier = keras_attn.load("resnet14_small.cifar100_32")
+    files = ["examples/images/cat.jpg", "examples/images/coffee.jpg"]
+    images = np.stack([classifier.prepare(file) for file in files])
+    before = outputs_of(classifier.model, images)
+    assert before.max() > 0.3
+    new = keras_attn.insert_attention(
+        classifier.model, RectangularAttention2D(), f"conv{stage}_block2_out"
+    )
+    assert 0 < np.abs(outputs_of(new, images) - before).max() <= 1e-3
 
 
 def test_a_keras_cv_backbone_keeps_its_outputs():
@@ -303,6 +317,12 @@ def test_models_inside_models_with_a_layer_in_common():
     inserted.scale.assign(2.0)
     assert not np.allclose(outputs_of(new, features), before, atol=1e-3)
 
+    # A model inside the model is a layer as well.
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "middle")
+    new.get_layer("middle_attention").scale.assign(-1.0)
+    gated = to_numpy(new.get_layer("middle_attention")(before))
+    np.testing.assert_allclose(outputs_of(new, features), gated, atol=1e-5)
+
 
 def test_several_inputs_and_outputs_keep_their_structure():
     inputs = {
@@ -409,6 +429,22 @@ def test_the_new_model_reloads_in_a_fresh_process(tmp_path):
     inputs = make_inputs()
     np.savez(tmp_path / "arrays.npz", inputs=inputs, outputs=model(inputs))
     run_python(RELOAD, tmp_path)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export")
+def test_the_new_model_is_exported(tmp_path):
+    import tensorflow as tf
+
+    model = keras_attn.insert_attention(
+        small_model(), PositionwiseAttention2D(3), "relu"
+    )
+    model.get_layer("relu_attention").scale.assign(0.5)
+    model.export(tmp_path / "exported", verbose=False)
+    exported = tf.saved_model.load(tmp_path / "exported")
+    inputs = make_inputs()
+    np.testing.assert_allclose(
+        to_numpy(exported.serve(inputs)), outputs_of(model, inputs), atol=1e-5
+    )
 
 
 ON_JAX = """
