@@ -9,17 +9,25 @@ __version__ = "0.1.0"
 __all__ = [
     "Classifier",
     "applications",
+    "attention_maps",
     "export",
+    "insert_attention",
     "layers",
     "list_models",
     "load",
+    "plot_attention",
+    "replace_convolutions",
 ]
 
 _MODULES = {
     "Classifier": "keras_attn.classifier",
+    "attention_maps": "keras_attn.maps",
     "export": "keras_attn.exporting.export",
+    "insert_attention": "keras_attn.insertion",
     "list_models": "keras_attn.listing",
     "load": "keras_attn.classifier",
+    "plot_attention": "keras_attn.plots",
+    "replace_convolutions": "keras_attn.insertion",
 }
 
 

@@ -2,10 +2,11 @@
 
 import math
 
-import keras
 import numpy as np
 from PIL import Image
 from PIL import ImageDraw
+
+from keras_attn.maps import attention_maps
 
 TILE = 384  # pixels
 CAPTION = 24  # pixels
@@ -13,48 +14,15 @@ RECTANGLE_COLOR = (255, 200, 0)
 DARKEST = 0.25  # What remains of the brightness where attention is zero.
 
 
-def attention_layer(model):
-    """Return the last layer of a model that can tell where it looks.
-
-    Raises:
-        ValueError: if no layer can.
-    """
-    for layer in reversed(model.layers):
-        if hasattr(layer, "attention_map"):
-            return layer
-    raise ValueError(
-        f"The network {model.name!r} has no attention that depends on the "
-        "image, so there is nothing to show"
-    )
-
-
-def attend(model, images):
-    """Return where a model looks.
-
-    Args:
-        model: A network of `keras_attn.applications` with an attention that
-            depends on the image.
-        images: uint8 array `(pictures, height, width, 3)`.
-
-    Returns:
-        The attention maps, float32 `(pictures, map height, map width)`, and
-        the rectangles `(pictures, 5)` as in
-        `RectangularAttention2D.rectangles`, or `None` for other layers.
-    """
-    layer = attention_layer(model)
-    features = keras.Model(model.input, layer.input)(images, training=False)
-    maps = keras.ops.convert_to_numpy(layer.attention_map(features))
-    rectangles = None
-    if hasattr(layer, "rectangles"):
-        rectangles = keras.ops.convert_to_numpy(layer.rectangles(features))
-    return maps, rectangles
-
-
 def draw(model, images, pictures, captions):
     """Draw pictures with what the network does not look at darkened.
 
+    Shows the last attention layer that has a map. For ExpAtt, whose map is
+    the same function of the distance everywhere, that of the pixel in the
+    middle.
+
     Args:
-        model: As for `attend`.
+        model: A model as for `keras_attn.attention_maps`.
         images: uint8 array `(pictures, height, width, 3)`, what the network
             sees.
         pictures: The same as `PIL.Image.Image`, in any resolution.
@@ -62,15 +30,18 @@ def draw(model, images, pictures, captions):
 
     Returns:
         A `PIL.Image.Image`: the pictures in a grid.
+
+    Raises:
+        ValueError: if the network has no attention with a map.
     """
-    maps, rectangles = attend(model, images)
+    attention, maps = _last_maps(model, images)
     columns = min(4, math.ceil(math.sqrt(len(images))))
     rows = math.ceil(len(images) / columns)
     grid = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION)), "white")
-    for index, (picture, attention) in enumerate(zip(pictures, maps)):
-        tile = _darken(picture, attention)
-        if rectangles is not None:
-            _outline(tile, rectangles[index])
+    for index, picture in enumerate(pictures):
+        tile = _darken(picture, maps[index])
+        if attention.rectangles is not None:
+            _outline(tile, attention.corners()[index], attention.image_size)
         left = index % columns * TILE
         top = index // columns * (TILE + CAPTION)
         grid.paste(tile, (left, top + CAPTION))
@@ -78,6 +49,18 @@ def draw(model, images, pictures, captions):
             (left + 6, top + 4), captions[index], fill="black", font_size=14
         )
     return grid
+
+
+def _last_maps(model, images):
+    for attention in reversed(attention_maps(model, images)):
+        for field in ("map", "query_map", "position_map"):
+            maps = getattr(attention, field)
+            if maps is not None:
+                return attention, maps
+    raise ValueError(
+        f"The attention of the network {model.name!r} gives weights to "
+        "channels, not to places, so there is nothing to show"
+    )
 
 
 def _darken(picture, attention):
@@ -92,18 +75,9 @@ def _darken(picture, attention):
     return Image.fromarray(pixels.astype("uint8"))
 
 
-def _outline(tile, rectangle):
-    center_x, center_y, long, short, angle = rectangle
-    cos, sin = math.cos(angle), math.sin(angle)
-    corners = []
-    for u, v in (
-        (long, short),
-        (-long, short),
-        (-long, -short),
-        (long, -short),
-    ):
-        x = center_x + u * cos - v * sin
-        y = center_y + u * sin + v * cos
-        # One unit is half of the side, the origin is the centre.
-        corners.append(((x + 1) * TILE / 2, (y + 1) * TILE / 2))
-    ImageDraw.Draw(tile).polygon(corners, outline=RECTANGLE_COLOR, width=3)
+def _outline(tile, corners, image_size):
+    height, width = image_size
+    corners = corners * [TILE / width, TILE / height]
+    ImageDraw.Draw(tile).polygon(
+        [tuple(corner) for corner in corners], outline=RECTANGLE_COLOR, width=3
+    )

@@ -59,6 +59,24 @@ def test_explain_draws_a_picture(tmp_path):
     assert list(tmp_path.iterdir()) == [picture]
 
 
+def test_explain_draws_attention_that_is_the_same_everywhere(tmp_path):
+    picture = tmp_path / "where.png"
+    model = "expatt_resnet14_small.cifar100_32"
+    run("classify", CAT, "--model", model, "--explain", picture)
+    with Image.open(picture) as image:
+        assert np.asarray(image).std() > 10
+
+
+def test_explain_tells_of_a_network_without_attention(tmp_path):
+    picture = tmp_path / "where.png"
+    model = "resnet14_small.cifar100_32"
+    result = run(
+        "classify", CAT, "--model", model, "--explain", picture, status=1
+    )
+    assert "no attention" in result.stderr
+    assert not picture.exists()
+
+
 def test_folders_are_classified_whole_and_in_order(tmp_path):
     count = 2 * command_line.BATCH_SIZE + 2  # Three batches.
     for index in range(count):

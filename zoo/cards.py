@@ -202,21 +202,28 @@ def _draw_curve(entry):
 def _draw_attention(weight_id):
     """Draw the example pictures; return whether there is anything to see."""
     classifier = keras_attn.load(weight_id)
-    try:
-        explanation.attention_layer(classifier.model)
-    except ValueError:
+    images = np.stack([classifier.prepare(file) for file in PICTURES])
+    if not _attention_depends_on_images(classifier.model, images):
         return False
     predictions = classifier.predict(PICTURES)
     best = classifier.decode_predictions(predictions, top=1)
     tile = explanation.TILE, explanation.TILE
     grid = explanation.draw(
         classifier.model,
-        images=np.stack([classifier.prepare(file) for file in PICTURES]),
+        images=images,
         pictures=[resize_and_crop(read(file), *tile) for file in PICTURES],
         captions=[f"{name} ({share:.0%})" for [(_, name, share)] in best],
     )
     grid.save(CARDS / f"{weight_id}.attention.jpg", quality=85)
     return True
+
+
+def _attention_depends_on_images(model, images):
+    try:
+        attentions = keras_attn.attention_maps(model, images)
+    except ValueError:  # no attention at all
+        return False
+    return any(attention.map is not None for attention in attentions)
 
 
 if __name__ == "__main__":

@@ -63,13 +63,35 @@ class ChannelAttention2D(keras.layers.Layer):
 
     def call(self, inputs):
         channels_last = self.data_format == "channels_last"
+        gate = ops.cast(self.channel_weights(inputs), inputs.dtype)
+        return inputs * ops.expand_dims(
+            gate, (1, 2) if channels_last else (2, 3)
+        )
+
+    def channel_weights(self, inputs):
+        """Return the weight of each channel.
+
+        Args:
+            inputs: Tensor as for a call.
+
+        Returns:
+            Float32 tensor `(batch, channels)` from 0 to 1.
+        """
+        channels_last = self.data_format == "channels_last"
         pixels = (1, 2) if channels_last else (2, 3)
         logits = self.expand(self.reduce(ops.mean(inputs, axis=pixels)))
         if self.use_max:
             logits += self.expand(self.reduce(ops.max(inputs, axis=pixels)))
-        gate = ops.sigmoid(ops.cast(logits, "float32"))
-        gate = ops.expand_dims(ops.cast(gate, inputs.dtype), pixels)
-        return inputs * gate
+        return ops.sigmoid(ops.cast(logits, "float32"))
+
+    def describe_attention(self, inputs, query):
+        """Return what `keras_attn.attention_maps` shows, by field.
+
+        Args:
+            inputs: Tensor as for a call.
+            query: Not used.
+        """
+        return {"channel_weights": self.channel_weights(inputs)}
 
     def compute_output_shape(self, input_shape):
         return input_shape

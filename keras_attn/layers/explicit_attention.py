@@ -242,6 +242,47 @@ class ExplicitAttention2D(keras.layers.Layer):
         radius = self.radius[:, None, None]
         return _normalized(RADIAL_KERNELS[self.kernel](distance, radius))
 
+    def query_attention(self, inputs, query):
+        """Return the attention of one pixel to all of them.
+
+        Args:
+            inputs: Tensor as for a call, of which only the shape matters.
+            query: The pixel's `(row, column)` on the map. With strides, the
+                attention is that of the cell in which it lies.
+
+        Returns:
+            Float32 tensor `(batch, num_heads, height, width)`. Each map sums
+            to one.
+
+        Raises:
+            ValueError: if the query is not on the map.
+        """
+        features = feature_maps.to_channels_last(inputs, self.data_format)
+        batch, height, width, _ = ops.shape(features)
+        feature_maps.check_pixel(query, height, width)
+        row, column = (index // self.strides for index in query)
+        if self.kernel in SEPARABLE_KERNELS:
+            rows = self._axis_weights(height)[:, row, :, None]
+            weights = rows * self._axis_weights(width)[:, column, None, :]
+        else:
+            index = row * self._strided(width) + column
+            weights = self.attention_weights(height, width)[:, index]
+            weights = ops.reshape(weights, (-1, height, width))
+        return ops.repeat(weights[None], batch, axis=0)
+
+    def describe_attention(self, inputs, query):
+        """Return what `keras_attn.attention_maps` shows, by field.
+
+        Args:
+            inputs: Tensor as for a call.
+            query: Row and column of a pixel of the map.
+        """
+        weights = self.query_attention(inputs, query)
+        return {
+            "query_map": feature_maps.mean_magnitude(weights),
+            "radius": self.radius,
+        }
+
     def _axis_weights(self, size):
         """Return the map along one axis: `(num_heads, queries, size)`."""
         kernel = SEPARABLE_KERNELS[self.kernel]

@@ -34,6 +34,17 @@ def check_divisible(argument, channels, num_heads):
         )
 
 
+def check_pixel(pixel, height, width):
+    """Raise an error unless `pixel` is `(row, column)` on a map."""
+    row, column = pixel
+    if not (0 <= row < height and 0 <= column < width):
+        raise ValueError(
+            "`query` must be the row and column of a pixel of the feature "
+            f"map, which has {height} rows and {width} columns. "
+            f"Received: query={tuple(pixel)}"
+        )
+
+
 def map_shape(input_shape, data_format):
     """Return `(height, width, channels)` of a rank 4 shape."""
     if data_format == "channels_first":
@@ -80,6 +91,11 @@ def from_channels_last(inputs, data_format):
     if data_format == "channels_first":
         return ops.transpose(inputs, (0, 3, 1, 2))
     return inputs
+
+
+def mean_magnitude(weights):
+    """Average `(batch, heads, height, width)` over the heads, unsigned."""
+    return ops.mean(ops.abs(weights), axis=1)
 
 
 def table_size(layer_name, input_shape, max_size, data_format):

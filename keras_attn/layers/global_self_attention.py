@@ -214,16 +214,107 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         Raises:
             ValueError: if the layer does not attend by content.
         """
-        if not self.use_content:
-            raise ValueError(
-                "The map shows the content part, which is switched off. "
-                "Received: use_content=False"
-            )
+        self._check_used("use_content")
         features = feature_maps.to_channels_last(inputs, self.data_format)
         _, height, width, _ = ops.shape(features)
         _, key, _ = self._query_key_value(features)
         weights = ops.softmax(ops.cast(key, "float32"), axis=2)
         return ops.reshape(ops.mean(weights, axis=(1, 3)), (-1, height, width))
+
+    def query_attention(self, inputs, query):
+        """Return what one pixel takes from each value in the content part.
+
+        Args:
+            inputs: Tensor as for a call.
+            query: The pixel's `(row, column)` on the map of the inputs,
+                before any strides.
+
+        Returns:
+            Float32 tensor `(batch, num_heads, height, width)`: the query
+            times the softmax of the keys, which may be negative and does not
+            sum to one. The content part of a head's output at that pixel is
+            the sum of all values times these weights.
+
+        Raises:
+            ValueError: if the layer does not attend by content, or the query
+                is not on the map.
+        """
+        self._check_used("use_content")
+        features = feature_maps.to_channels_last(inputs, self.data_format)
+        _, height, width, _ = ops.shape(features)
+        feature_maps.check_pixel(query, height, width)
+        queries, key, _ = self._query_key_value(features)
+        weights = ops.softmax(ops.cast(key, "float32"), axis=2)
+        index = query[0] * width + query[1]
+        one_query = ops.cast(queries[:, :, index, None], "float32")
+        weights = ops.sum(one_query * weights, axis=-1)
+        return ops.reshape(weights, (-1, self.num_heads, height, width))
+
+    def position_attention(self, inputs, query):
+        """Return what one pixel takes from each value in the position part.
+
+        Args:
+            inputs: Tensor as for a call.
+            query: The pixel's `(row, column)` on the map of the inputs,
+                before any strides.
+
+        Returns:
+            Float32 tensor `(batch, num_heads, height, width)`: the weight
+            along the row times the weight along the column, which may be
+            negative and does not sum to one. The batch normalisation between
+            the two passes scales each channel for itself on top of that.
+
+        Raises:
+            ValueError: if the layer does not attend by position, or the
+                query is not on the map.
+        """
+        self._check_used("use_position")
+        features = feature_maps.to_channels_last(inputs, self.data_format)
+        _, height, width, _ = ops.shape(features)
+        feature_maps.check_pixel(query, height, width)
+        row, column = query
+        queries, _, _ = self._query_key_value(features)
+        queries = ops.reshape(
+            ops.cast(queries, "float32"),
+            (-1, self.num_heads, height, width, self.key_dim),
+        )[:, :, row]
+        along_columns = feature_maps.relative_positions(
+            ops.cast(self.column_table, "float32"), height
+        )[row]
+        along_row = feature_maps.relative_positions(
+            ops.cast(self.row_table, "float32"), width
+        )[column]
+        # Each pixel of the query's row collects its column with the weights
+        # of its own query; the query then collects the row.
+        column_weights = ops.einsum("bhxk,yk->bhyx", queries, along_columns)
+        row_weights = ops.einsum(
+            "bhk,xk->bhx", queries[:, :, column], along_row
+        )
+        return column_weights * row_weights[:, :, None]
+
+    def describe_attention(self, inputs, query):
+        """Return what `keras_attn.attention_maps` shows, by field.
+
+        Args:
+            inputs: Tensor as for a call.
+            query: Row and column of a pixel of the map.
+        """
+        fields = {}
+        if self.use_content:
+            weights = self.query_attention(inputs, query)
+            fields["map"] = self.attention_map(inputs)
+            fields["query_map"] = feature_maps.mean_magnitude(weights)
+        if self.use_position:
+            weights = self.position_attention(inputs, query)
+            fields["position_map"] = feature_maps.mean_magnitude(weights)
+        return fields
+
+    def _check_used(self, part):
+        if not getattr(self, part):
+            raise ValueError(
+                "This shows a part of the layer that is switched off. "
+                f"Received: {part}=False"
+            )
 
     def compute_output_shape(self, input_shape):
         return feature_maps.strided_shape(

@@ -85,6 +85,15 @@ class PositionwiseAttention2D(keras.layers.Layer):
         features = feature_maps.to_channels_last(inputs, self.data_format)
         return ops.squeeze(self._gate(features, training=False), -1)
 
+    def describe_attention(self, inputs, query):
+        """Return what `keras_attn.attention_maps` shows, by field.
+
+        Args:
+            inputs: Tensor as for a call.
+            query: Not used.
+        """
+        return {"map": self.attention_map(inputs)}
+
     def compute_output_shape(self, input_shape):
         return input_shape
 

@@ -1,5 +1,7 @@
 """CRAM: attention to one oriented rectangle of the feature map."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -125,6 +127,17 @@ class RectangularAttention2D(keras.layers.Layer):
             autocast=False,
         )
 
+    @property
+    def starts_as_identity(self):
+        """Whether a new layer changes its inputs by less than 0.2 %."""
+        # The mask in the corners, where a uniform saliency makes it least.
+        logit = self.sharpness * (1 - self.margin**-2)
+        edge = (1 + math.tanh(logit / 2)) / 2
+        uniform = isinstance(
+            self.saliency_initializer, keras.initializers.Zeros
+        )
+        return uniform and edge**2 > 0.998
+
     def call(self, inputs, return_attention=False, training=None):
         mask = self.attention_map(inputs)
         if self.area_penalty and training:
@@ -211,6 +224,18 @@ class RectangularAttention2D(keras.layers.Layer):
             difference / rounded,
             2 * covariance / rounded,
         )
+
+    def describe_attention(self, inputs, query):
+        """Return what `keras_attn.attention_maps` shows, by field.
+
+        Args:
+            inputs: Tensor as for a call.
+            query: Not used.
+        """
+        return {
+            "map": self.attention_map(inputs),
+            "rectangles": self.rectangles(inputs),
+        }
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -181,6 +181,42 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         weights = self._attention_weights(query, key, height, width)
         return ops.reshape(ops.mean(weights, axis=(1, 2)), (-1, height, width))
 
+    def query_attention(self, inputs, query):
+        """Return the attention of one pixel to all of them.
+
+        Args:
+            inputs: Tensor as for a call.
+            query: The pixel's `(row, column)` on the map.
+
+        Returns:
+            Float32 tensor `(batch, num_heads, height, width)`. Each map sums
+            to one.
+
+        Raises:
+            ValueError: if the query is not on the map.
+        """
+        features = feature_maps.to_channels_last(inputs, self.data_format)
+        _, height, width, _ = ops.shape(features)
+        feature_maps.check_pixel(query, height, width)
+        row, column = query
+        queries, key, _ = self._query_key_value(features)
+        weights = self._attention_weights(queries, key, height, width)
+        weights = weights[:, :, row * width + column]
+        return ops.reshape(weights, (-1, self.num_heads, height, width))
+
+    def describe_attention(self, inputs, query):
+        """Return what `keras_attn.attention_maps` shows, by field.
+
+        Args:
+            inputs: Tensor as for a call.
+            query: Row and column of a pixel of the map.
+        """
+        weights = self.query_attention(inputs, query)
+        return {
+            "map": self.attention_map(inputs),
+            "query_map": feature_maps.mean_magnitude(weights),
+        }
+
     def compute_output_shape(self, input_shape):
         return feature_maps.strided_shape(
             input_shape, self.filters, 1, self.data_format

@@ -43,7 +43,9 @@ def test_equals_loops_over_pixels_and_channels(use_max, reduction):
     inputs = make_inputs(5, 3, channels=8)
     built(layer, inputs.shape)
     assert layer.reduce.kernel.shape == (8, 8 // reduction)
-    assert_close(layer(inputs), reference(layer, inputs))
+    outputs = reference(layer, inputs)
+    assert_close(layer(inputs), outputs)
+    assert_close(layer.channel_weights(inputs), (outputs / inputs)[:, 0, 0])
 
 
 def test_few_channels_keep_one_hidden_unit():

@@ -60,7 +60,8 @@ def unknown_size_model(layer):
 
 def test_the_cases_cover_every_public_layer():
     tested = {layer_class.__name__ for layer_class, *_ in CASES.values()}
-    assert tested == set(layers.__all__)
+    # ReZero goes around another layer: tests/layers/test_rezero.py.
+    assert tested | {"ReZero"} == set(layers.__all__)
 
 
 @every_case
@@ -150,10 +151,33 @@ def test_channels_first_equals_transposed_channels_last(case):
     first.set_weights(last.get_weights())
     expected = to_channels_first(to_numpy(last(inputs)))
     assert_close(first(transposed), expected, 1e-6)
-    for method in ("attention_map", "rectangles"):
-        if hasattr(last, method) and getattr(last, "use_content", True):
-            expected = to_numpy(getattr(last, method)(inputs))
-            assert_close(getattr(first, method)(transposed), expected, 1e-6)
+    described = last.describe_attention(inputs, (2, 3))
+    assert described
+    for field, values in first.describe_attention(transposed, (2, 3)).items():
+        assert_close(values, to_numpy(described[field]), 1e-6)
+
+
+@every_case
+@pytest.mark.parametrize("policy", POLICIES)
+def test_attention_is_shown_in_float32(case, policy):
+    layer = make_layer(case, dtype=policy)
+    inputs = ops.cast(make_inputs(), layer.compute_dtype)
+    built(layer, inputs.shape)
+    for values in layer.describe_attention(inputs, (4, 6)).values():
+        assert keras.backend.standardize_dtype(values.dtype) == "float32"
+        assert np.all(np.isfinite(to_numpy(values)))
+
+
+@pytest.mark.parametrize("query", [(5, 0), (0, 7), (-1, 0), (0, -1)])
+@pytest.mark.parametrize("case", ["global", "gaussian", "cauchy", "relative"])
+def test_a_query_beyond_the_map_is_an_error(case, query):
+    layer = built(make_layer(case), (None, HEIGHT, WIDTH, CHANNELS))
+    methods = ["query_attention"]
+    if case == "global":
+        methods.append("position_attention")
+    for method in methods:
+        with pytest.raises(ValueError, match=f"query=.{query[0]}, {query[1]}"):
+            getattr(layer, method)(make_inputs(), query)
 
 
 @every_layer

@@ -67,6 +67,21 @@ def test_map_follows_the_documented_kernel(kernel, strides, size):
 
 
 @every_kernel
+@pytest.mark.parametrize("strides", [1, 2, 3])
+@pytest.mark.parametrize("query", [(0, 0), (2, 5), (4, 6)])
+def test_query_attention_is_the_row_of_the_map(kernel, strides, query):
+    layer = built_with(kernel, [0.8, 3.0], num_heads=2, strides=strides)
+    weights = to_numpy(layer.query_attention(make_inputs(5, 7), query))
+    assert weights.shape == (2, 2, 5, 7)
+    columns = -(-7 // strides)
+    row = query[0] // strides * columns + query[1] // strides
+    for head, radius in enumerate((0.8, 3.0)):
+        expected = dense_map(kernel, radius, 5, 7, strides)[row]
+        for image in range(2):
+            assert_close(weights[image, head], expected.reshape(5, 7))
+
+
+@every_kernel
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("num_heads", [1, 2])
 @pytest.mark.parametrize("size", [(5, 7), (6, 3)])

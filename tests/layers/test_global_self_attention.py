@@ -207,6 +207,61 @@ def test_attention_map_without_content_is_an_error():
         layer.attention_map(make_inputs())
 
 
+def attended(layer, inputs, weights):
+    """Sum the values of each head times its weights: `(batch, filters)`."""
+    values = inputs @ to_numpy(layer.kernel)[:, 2 * layer.filters :]
+    outputs = np.zeros((len(inputs), layer.filters))
+    for image in range(len(inputs)):
+        for channel in range(layer.filters):
+            head = channel // layer.key_dim
+            product = weights[image, head] * values[image, :, :, channel]
+            outputs[image, channel] = product.sum()
+    return outputs
+
+
+@pytest.mark.parametrize("query", [(0, 0), (1, 5), (3, 6)])
+def test_query_attention_weighs_the_values_of_the_content_part(query):
+    layer = GlobalSelfAttention2D(6, num_heads=3, use_position=False)
+    inputs = make_inputs(4, 7)
+    built(layer, inputs.shape)
+    weights = to_numpy(layer.query_attention(inputs, query))
+    assert weights.shape == (2, 3, 4, 7)
+    outputs = reference(layer, inputs)[:, query[0], query[1]]
+    assert_close(attended(layer, inputs, weights), outputs)
+
+
+@pytest.mark.parametrize("query", [(0, 0), (1, 5), (3, 6)])
+def test_position_attention_weighs_the_values_of_the_position_part(query):
+    layer = GlobalSelfAttention2D(6, num_heads=3, use_content=False)
+    inputs = make_inputs(4, 7)
+    built(layer, inputs.shape)
+    # Batch normalisation that changes nothing.
+    layer.column_norm.gamma.assign(np.ones(6))
+    layer.column_norm.beta.assign(np.zeros(6))
+    layer.column_norm.moving_mean.assign(np.zeros(6))
+    layer.column_norm.moving_variance.assign(np.full(6, 1 - 1e-5))
+    weights = to_numpy(layer.position_attention(inputs, query))
+    assert weights.shape == (2, 3, 4, 7)
+    outputs = reference(layer, inputs)[:, query[0], query[1]]
+    assert_close(attended(layer, inputs, weights), outputs)
+
+
+def test_parts_that_are_switched_off_are_not_shown():
+    inputs = make_inputs()
+    content = GlobalSelfAttention2D(4, num_heads=2, use_position=False)
+    position = GlobalSelfAttention2D(4, num_heads=2, use_content=False)
+    for layer, fields in (
+        (content, {"map", "query_map"}),
+        (position, {"position_map"}),
+    ):
+        built(layer, inputs.shape)
+        assert set(layer.describe_attention(inputs, (0, 0))) == fields
+    with pytest.raises(ValueError, match="use_content=False"):
+        position.query_attention(inputs, (0, 0))
+    with pytest.raises(ValueError, match="use_position=False"):
+        content.position_attention(inputs, (0, 0))
+
+
 def test_both_parts_switched_off_is_an_error():
     with pytest.raises(ValueError, match="use_content.*use_position"):
         GlobalSelfAttention2D(8, use_content=False, use_position=False)

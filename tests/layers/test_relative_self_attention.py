@@ -109,6 +109,16 @@ def test_attention_map_is_the_mean_over_heads_and_queries():
     np.testing.assert_allclose(attention_map.sum(axis=(1, 2)), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("query", [(0, 0), (1, 2), (2, 3)])
+def test_query_attention_is_the_softmax_of_that_pixel(query):
+    layer = RelativeSelfAttention2D(4, 6, num_heads=2)
+    inputs = make_inputs(3, 4)
+    built(layer, inputs.shape)
+    _, attention = reference(layer, inputs)
+    expected = attention[:, :, query[0], query[1]]
+    assert_close(layer.query_attention(inputs, query), expected)
+
+
 def test_huge_logits_give_one_pixel_all_the_attention():
     layer = RelativeSelfAttention2D(2, 2, num_heads=1)
     inputs = make_inputs(3, 4)

@@ -12,7 +12,6 @@ import itertools
 import numpy as np
 
 import keras_attn
-from keras_attn.explanation import attend
 from zoo import data
 from zoo.data.sources import tiny_imagenet_boxes
 
@@ -44,12 +43,8 @@ def measure(ids, data_dir):
     rows = _best("middle of the image", sizes, boxes)
     for weight_id in ids:
         model = keras_attn.load(weight_id).model
-        rectangles = np.concatenate(
-            [
-                attend(model, images[start : start + BATCH])[1]
-                for start in range(0, len(images), BATCH)
-            ]
-        )
+        [attention] = keras_attn.attention_maps(model, images, batch_size=BATCH)
+        rectangles = attention.rectangles
         scaled = {
             f"best: {factor:.1f} x": rectangles * [1, 1, factor, factor, 1]
             for factor in FACTORS

@@ -1,0 +1,276 @@
+"""What the attention layers of a model do with images."""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_attn.layers import ReZero
+from keras_attn.layers import feature_maps
+
+MAPS = ("map", "query_map", "position_map")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerAttention:
+    """What one attention layer does with a batch of images.
+
+    All arrays are float32. What a layer does not have is `None`:
+
+    | layer | has |
+    |---|---|
+    | `RectangularAttention2D` | `map`, `rectangles` |
+    | `PositionwiseAttention2D` | `map` |
+    | `GlobalSelfAttention2D` | `map`, `query_map`, `position_map` |
+    | `RelativeSelfAttention2D` | `map`, `query_map` |
+    | `ExplicitAttention2D` | `query_map`, `radius` |
+    | `ChannelAttention2D` | `channel_weights` |
+
+    Attributes:
+        name: Name of the layer in the model, with a path where it is in a
+            model inside the model; `":2"` follows for its second call.
+        layer_type: Name of the layer's class.
+        image_size: Height and width of the images.
+        map_size: Height and width of the layer's inputs.
+        query: Row and column of the pixel of the images that `query_map` and
+            `position_map` belong to.
+        map: `(batch, height, width)`, how much of each pixel the layer lets
+            pass (from 0 to 1), or how much all pixels attend to it (the sum
+            is 1): `attention_map` of the layer.
+        query_map: `(batch, height, width)`, how much the query attends to
+            each pixel: the mean over the heads of the magnitude of the
+            layer's `query_attention`. In GSA, that of the content part.
+        position_map: `(batch, height, width)`, the same of the position part
+            of GSA.
+        rectangles: `(batch, 5)`, centre x, centre y, two half-extents and the
+            angle, see `keras_attn.layers.RectangularAttention2D.rectangles`.
+            `corners` gives the same in pixels.
+        radius: `(heads,)`, the radii of ExpAtt in pixels of the images.
+        channel_weights: `(batch, channels)`, from 0 to 1.
+    """
+
+    name: str
+    layer_type: str
+    image_size: tuple[int, int]
+    map_size: tuple[int, int]
+    query: tuple[int, int]
+    map: np.ndarray | None = None
+    query_map: np.ndarray | None = None
+    position_map: np.ndarray | None = None
+    rectangles: np.ndarray | None = None
+    radius: np.ndarray | None = None
+    channel_weights: np.ndarray | None = None
+
+    def resized(self):
+        """Return the same with all maps in the size of the images.
+
+        Returns:
+            A `LayerAttention`. Its maps are interpolated bilinearly, and
+            have the values they had, whatever their sum becomes.
+        """
+        maps = {
+            name: _resize(getattr(self, name), self.image_size)
+            for name in MAPS
+            if getattr(self, name) is not None
+        }
+        return dataclasses.replace(self, **maps)
+
+    def corners(self):
+        """Return the corners of the rectangles in pixels of the images.
+
+        Returns:
+            Float32 array `(batch, 4, 2)`: x and y of the corners, going
+            round. The upper left corner of the image is (0, 0), the lower
+            right one is its width and height.
+
+        Raises:
+            ValueError: if the layer has no rectangles.
+        """
+        if self.rectangles is None:
+            raise ValueError(
+                "Only RectangularAttention2D has rectangles. "
+                f"Received: the layer {self.name!r} of type {self.layer_type}"
+            )
+        x, y, long, short, angle = self.rectangles.T[:, :, None]
+        along = long * np.array([1, -1, -1, 1])
+        across = short * np.array([1, 1, -1, -1])
+        x = x + along * np.cos(angle) - across * np.sin(angle)
+        y = y + along * np.sin(angle) + across * np.cos(angle)
+        # The unit is half of the longer side of the map.
+        height, width = self.image_size
+        half = max(self.map_size) / 2
+        x = width * (0.5 + x * half / self.map_size[1])
+        y = height * (0.5 + y * half / self.map_size[0])
+        return np.stack([x, y], axis=-1).astype("float32")
+
+
+def attention_maps(model, images, query=None, batch_size=32):
+    """Return what every attention layer of a model does with images.
+
+    The images go through the model once, as far as the inputs of the last
+    attention layer. Positions on a map are taken for those of the image, so
+    that a model that crops or pads its images gives maps of what it keeps.
+
+    Args:
+        model: A functional or sequential `keras.Model` with one input: a
+            network of `keras_attn.applications`, a result of
+            `keras_attn.insert_attention`, or any other with layers of
+            `keras_attn.layers`, in models inside the model too.
+        images: Array `(batch, height, width, channels)`, or `(batch,
+            channels, height, width)`, as the model takes it.
+        query: Row and column of a pixel of the images, for the layers that
+            give each pixel an attention of its own. Defaults to the middle.
+        batch_size: Integer, how many images go through the model at a time.
+
+    Returns:
+        A list of `keras_attn.maps.LayerAttention` in the order of the model.
+
+    Raises:
+        ValueError: if the model has no graph of layers, several inputs, no
+            attention, or attention inside of a layer of another kind; if
+            `images` is no batch, or `query` is not on the images.
+    """
+    layers, features = _attention_inputs(model)
+    images = ops.convert_to_tensor(images)
+    if len(images.shape) != 4 or images.shape[0] == 0:
+        raise ValueError(
+            "`images` must be a batch of images of rank 4. "
+            f"Received: images.shape={tuple(images.shape)}"
+        )
+    batches = []
+    for start in range(0, images.shape[0], batch_size):
+        batch = images[start : start + batch_size]
+        inputs = keras.tree.flatten(features(batch, training=False))
+        batches.append(
+            [
+                _look(name, layer, tensor, batch.shape, query)
+                for (name, layer), tensor in zip(layers, inputs)
+            ]
+        )
+    return [_joined(parts) for parts in zip(*batches)]
+
+
+def _attention_inputs(model):
+    """Return names and layers, and a model that gives their inputs."""
+    if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
+        raise ValueError(
+            "`model` must be a functional or a built sequential model. "
+            f"Received: model={model} of type {type(model).__name__}"
+        )
+    if len(model.inputs) != 1:
+        raise ValueError(
+            "`model` must have one input, the images. "
+            f"Received: model={model} with {len(model.inputs)} inputs"
+        )
+    found = _find_in_graph(model)
+    if not found:
+        raise ValueError(
+            f"The network {model.name!r} has no attention, so there is "
+            "nothing to show"
+        )
+    layers = [(name, layer) for name, layer, _ in found]
+    return layers, keras.Model(model.inputs[0], [x for *_, x in found])
+
+
+def _find_in_graph(model, prefix=""):
+    """Return the name, the layer and the input of each attention layer."""
+    # Of sequential models, too, this is the graph. A layer may have been
+    # called elsewhere as well, and no public name tells which call is where.
+    graph = keras.Model(model.inputs, model.outputs)
+    calls = {id(n) for nodes in graph._nodes_by_depth.values() for n in nodes}
+    found = []
+    for operation in graph.operations:
+        if not isinstance(operation, keras.layers.Layer):
+            continue
+        nodes = [n for n in operation._inbound_nodes if id(n) in calls]
+        for number, node in enumerate(nodes, 1):
+            name = prefix + operation.name + (f":{number}" * (number > 1))
+            found += _find_in_layer(operation, node.input_tensors, name)
+    return found
+
+
+def _find_in_layer(layer, inputs, name):
+    """The same for one layer that is called with a list of tensors."""
+    if hasattr(layer, "describe_attention"):
+        return [(name, layer, inputs[0])]
+    if isinstance(layer, ReZero):
+        return _find_in_layer(layer.layer, inputs, name)
+    if isinstance(layer, keras.Model) and hasattr(layer, "inputs"):
+        return _find_in_model(layer, inputs, f"{name}/")
+    hidden = [
+        inner.name
+        for inner in layer._flatten_layers(include_self=False)
+        if hasattr(inner, "describe_attention")
+    ]
+    if hidden:
+        raise ValueError(
+            "`model` must have its attention layers in its graph, or in that "
+            f"of a model inside it. Received: {', '.join(hidden)} inside of "
+            f"the layer {name!r} of type {type(layer).__name__}"
+        )
+    return []
+
+
+def _find_in_model(model, inputs, prefix):
+    found = _find_in_graph(model, prefix)
+    if not found:
+        return []
+    features = keras.Model(model.inputs, [x for *_, x in found])(inputs)
+    features = keras.tree.flatten(features)
+    return [(name, layer, x) for (name, layer, _), x in zip(found, features)]
+
+
+def _look(name, layer, features, images_shape, query):
+    """Return the attention of a layer to a batch."""
+    image_size = feature_maps.map_shape(images_shape, layer.data_format)[:2]
+    map_size = feature_maps.map_shape(features.shape, layer.data_format)[:2]
+    query = _checked(query, image_size)
+    pixel = [
+        at * of_map // of_image
+        for at, of_map, of_image in zip(query, map_size, image_size)
+    ]
+    shown = {
+        field: ops.convert_to_numpy(ops.cast(values, "float32"))
+        for field, values in layer.describe_attention(features, pixel).items()
+    }
+    if "radius" in shown:
+        shown["radius"] = shown["radius"] * image_size[0] / map_size[0]
+    return LayerAttention(
+        name=name,
+        layer_type=type(layer).__name__,
+        image_size=image_size,
+        map_size=map_size,
+        query=query,
+        **shown,
+    )
+
+
+def _checked(query, image_size):
+    height, width = image_size
+    if query is None:
+        return height // 2, width // 2
+    row, column = query
+    if not (0 <= row < height and 0 <= column < width):
+        raise ValueError(
+            "`query` must be the row and column of a pixel of the images, "
+            f"which are {height} x {width}. Received: query={query}"
+        )
+    return int(row), int(column)
+
+
+def _joined(parts):
+    """Join what a layer does with several batches."""
+    by_image = {
+        field: np.concatenate([getattr(part, field) for part in parts])
+        for field in (*MAPS, "rectangles", "channel_weights")
+        if getattr(parts[0], field) is not None
+    }
+    return dataclasses.replace(parts[0], **by_image)
+
+
+def _resize(maps, size):
+    resized = ops.image.resize(
+        maps[..., None], size, "bilinear", data_format="channels_last"
+    )
+    return ops.convert_to_numpy(resized)[..., 0]

@@ -1,0 +1,67 @@
+"""The picture of `keras-attn classify --explain`."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_attn
+from keras_attn import explanation
+from keras_attn.applications import attention_types
+from tests.applications.common import randomize
+from tests.applications.common import small_network
+from tests.applications.common import some_images
+
+WITH_MAPS = sorted(set(attention_types.ATTENTION_TYPES) - {"se"})
+
+
+def draw(model, count=2):
+    images = some_images(count)
+    pictures = [Image.new("RGB", (40, 40), "white")] * count
+    grid = explanation.draw(model, images, pictures, ["name"] * count)
+    tiles = np.asarray(grid)[explanation.CAPTION :, : explanation.TILE]
+    return grid, tiles[: explanation.TILE]
+
+
+@pytest.mark.parametrize("attention", WITH_MAPS)
+def test_every_attention_type_with_a_map_darkens_the_picture(attention):
+    model = small_network(attention, attention_stages=[3])
+    randomize(model)
+    grid, tile = draw(model)
+    side = explanation.TILE
+    assert grid.size == (2 * side, side + explanation.CAPTION)
+    attended = keras_attn.attention_maps(model, some_images())[-1]
+    values = attended.query_map if attention == "expatt" else attended.map
+    # Where the map is largest, the white picture stays (almost) white.
+    row, column = np.unravel_index(values[0].argmax(), values[0].shape)
+    cell = side // len(values[0])
+    middle = tile[int((row + 0.5) * cell), int((column + 0.5) * cell)]
+    assert middle.max() > 200
+    assert tile.min() < middle.min()
+
+
+@pytest.mark.parametrize(
+    "attention, message",
+    [
+        ("se", "channels, not to places"),
+        (None, "has no attention"),
+    ],
+)
+def test_what_has_no_map_is_told(attention, message):
+    with pytest.raises(ValueError, match=message):
+        draw(small_network(attention))
+
+
+def test_the_rectangle_is_where_its_corners_are():
+    model = small_network("cram")
+    randomize(model)
+    _, tile = draw(model)
+    [result] = keras_attn.attention_maps(model, some_images())
+    corners = result.corners()[0] * explanation.TILE / 16
+    seen = 0
+    for start, end in zip(corners, np.roll(corners, 1, axis=0)):
+        for x, y in np.linspace(start, end, 20).round().astype(int):
+            if min(x, y) > 3 and max(x, y) < explanation.TILE - 3:
+                colors = tile[y - 1 : y + 2, x - 1 : x + 2].reshape(-1, 3)
+                assert explanation.RECTANGLE_COLOR in map(tuple, colors)
+                seen += 1
+    assert seen > 10

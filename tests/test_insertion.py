@@ -1,0 +1,601 @@
+"""Attention in networks that exist already: nothing lost, nothing broken."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_attn
+from keras_attn.layers import ChannelAttention2D
+from keras_attn.layers import ExplicitAttention2D
+from keras_attn.layers import GlobalSelfAttention2D
+from keras_attn.layers import PositionwiseAttention2D
+from keras_attn.layers import RectangularAttention2D
+from keras_attn.layers import RelativeSelfAttention2D
+from keras_attn.layers import ReZero
+from tests.layers.common import make_inputs
+from tests.layers.common import to_numpy
+from tests.subprocesses import WITHOUT_TENSORFLOW
+from tests.subprocesses import run_python
+
+# A layer in the middle of each; ConvNeXt's is a model inside the model.
+NETWORKS = {
+    "ResNet50": "conv4_block3_out",
+    "MobileNetV3Small": "expanded_conv_5_add",
+    "EfficientNetB0": "block4b_add",
+    "VGG16": "block4_conv2",
+    "ConvNeXtTiny": "convnext_tiny_stage_1_block_2_identity",
+    "DenseNet121": "pool3_pool",
+    "Xception": "block6_sepconv2_bn",
+}
+
+
+def some_pictures(size=64, count=3):
+    """Smooth ones: noise has the same average everywhere."""
+    generator = np.random.default_rng(2)
+    coarse = generator.uniform(0, 255, (count, 8, 8, 3)).astype("float32")
+    return to_numpy(keras.ops.image.resize(coarse, (size, size)))
+
+
+def network(name):
+    size = 71 if name == "Xception" else 64  # the least it takes
+    model = getattr(keras.applications, name)(
+        weights=None,
+        input_shape=(size, size, 3),
+        include_top=False,
+        pooling="avg",
+    )
+    return awakened(model, size)
+
+
+def awakened(model, size=64):
+    """Let a random network tell pictures apart, as a trained one does."""
+    norms = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, layers.BatchNormalization)
+    ]
+    for norm in norms:
+        norm.momentum = 0.0  # The statistics become those of this batch.
+    model(some_pictures(size, 16), training=True)
+    for layer in model.layers:
+        if layer.name.endswith("layer_scale"):  # ConvNeXt's start at 1e-6.
+            layer.set_weights([np.ones_like(layer.get_weights()[0])])
+    return model
+
+
+def outputs_of(model, inputs):
+    return to_numpy(model(inputs, training=False))
+
+
+def awaken(attention):
+    if isinstance(attention, ReZero):
+        attention.scale.assign(1.0)
+    else:
+        attention.margin = 0.3
+
+
+def small_model(filters=6):
+    """Two convolutions, and a head."""
+    inputs = keras.Input((5, 7, 6), name="image")
+    x = layers.Conv2D(filters, 3, padding="same", name="first")(inputs)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.Conv2D(filters, 3, padding="same", name="second")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(3, name="head")(x), name="small")
+
+
+def assert_has_the_weights_of(new, old):
+    """All of the old weights, equal, and in layers of the same names."""
+    for layer in old.layers:
+        copied = new.get_layer(layer.name)
+        assert copied is not layer
+        assert len(copied.weights) == len(layer.weights)
+        for weight, copy in zip(layer.weights, copied.weights):
+            assert copy is not weight
+            np.testing.assert_array_equal(to_numpy(copy), to_numpy(weight))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_keras_keep_their_outputs_and_weights(name):
+    """The claim: any gate into any network, unchanged at step 0.
+
+    The corners of a rectangle are 0.1 % off, which networks of random
+    weights may enlarge.
+    """
+    model, after = network(name), NETWORKS[name]
+    pictures = some_pictures(model.input_shape[1])
+    before = outputs_of(model, pictures)
+    largest = np.abs(before).max()
+    assert np.abs(before[0] - before[1]).max() > 0.05 * largest
+    for template, tolerance in (
+        (RectangularAttention2D(), 5e-3),
+        (PositionwiseAttention2D(3), 1e-6),
+    ):
+        new = keras_attn.insert_attention(model, template, after)
+        error = np.abs(outputs_of(new, pictures) - before).max()
+        assert error <= tolerance * largest
+        assert_has_the_weights_of(new, model)
+        inserted = new.get_layer(f"{after}_attention")
+        added = len(new.weights) - len(model.weights)
+        assert added == len(inserted.weights) > 0
+        # The attention is in the way, or all of this would say nothing.
+        awaken(inserted)
+        error = np.abs(outputs_of(new, pictures) - before).max()
+        assert error > 1e-2 * largest
+    np.testing.assert_array_equal(outputs_of(model, pictures), before)
+
+
+@pytest.mark.parametrize("stage", [2, 3, 4])
+def test_a_rectangle_moves_no_probability_by_a_thousandth(stage):
+    """In a trained network, which random ones do not stand for."""
+    classifier = keras_attn.load("resnet14_small.cifar100_32")
+    files = ["examples/images/cat.jpg", "examples/images/coffee.jpg"]
+    images = np.stack([classifier.prepare(file) for file in files])
+    before = outputs_of(classifier.model, images)
+    assert before.max() > 0.3
+    new = keras_attn.insert_attention(
+        classifier.model, RectangularAttention2D(), f"conv{stage}_block2_out"
+    )
+    assert 0 < np.abs(outputs_of(new, images) - before).max() <= 1e-3
+
+
+def test_a_keras_cv_backbone_keeps_its_outputs():
+    """Models inside models, and layers of lambda functions."""
+    keras_cv = pytest.importorskip("keras_cv")
+    backbone = keras_cv.models.CSPDarkNetBackbone(
+        stackwise_channels=[8, 16],
+        stackwise_depth=[1, 1],
+        include_rescaling=True,
+        input_shape=(64, 64, 3),
+    )
+    model = keras.Sequential([backbone, layers.GlobalAveragePooling2D()])
+    awakened(model)
+    pictures = some_pictures()
+    before = outputs_of(model, pictures)
+    new = keras_attn.insert_attention(
+        model,
+        PositionwiseAttention2D(3),
+        after=f"{backbone.name}/dark2_csp",
+    )
+    np.testing.assert_allclose(outputs_of(new, pictures), before, rtol=1e-5)
+    inserted = new.get_layer(backbone.name).get_layer("dark2_csp_attention")
+    awaken(inserted)
+    assert not np.allclose(outputs_of(new, pictures), before, rtol=0.01)
+
+
+GATES = [PositionwiseAttention2D(3), ChannelAttention2D(2)]
+MIXERS = [
+    ExplicitAttention2D(6),
+    GlobalSelfAttention2D(6, num_heads=2),
+    RelativeSelfAttention2D(6, 4, num_heads=2),
+    keras.layers.SeparableConv2D(6, 3, padding="same"),
+]
+
+
+@pytest.mark.parametrize("template", GATES + MIXERS, ids=lambda t: t.name)
+def test_what_is_no_identity_goes_beside_a_shortcut(template):
+    model, inputs = small_model(), make_inputs()
+    before = outputs_of(model, inputs)
+    new = keras_attn.insert_attention(model, template, "relu")
+    np.testing.assert_allclose(outputs_of(new, inputs), before, atol=1e-6)
+    assert isinstance(new.get_layer("relu_attention"), ReZero)
+    bare = keras_attn.insert_attention(model, template, "relu", residual=False)
+    assert type(bare.get_layer("relu_attention")) is type(template)
+    # The layer as it is would have changed the outputs.
+    assert np.abs(outputs_of(bare, inputs) - before).max() > 1e-2
+
+
+def test_the_inserted_layer_takes_the_output_of_the_one_before():
+    """Against the layers applied by hand."""
+    model, inputs = small_model(), make_inputs()
+    new = keras_attn.insert_attention(
+        model, ChannelAttention2D(2), "relu", residual=False
+    )
+    x = inputs
+    for name in ("first", "norm", "relu"):
+        x = model.get_layer(name)(x, training=False)
+    x = new.get_layer("relu_attention")(x)
+    for name in ("second", "pool", "head"):
+        x = model.get_layer(name)(x)
+    np.testing.assert_allclose(outputs_of(new, inputs), to_numpy(x), rtol=1e-5)
+
+
+def test_a_rectangle_is_inserted_bare_unless_it_starts_small():
+    model = small_model()
+    for template, residual in (
+        (RectangularAttention2D(), False),
+        (RectangularAttention2D(margin=1.0), True),
+        (RectangularAttention2D(saliency_initializer="ones"), True),
+        (RectangularAttention2D(margin=1e-4), True),
+        (ReZero(ChannelAttention2D(2)), False),
+    ):
+        new = keras_attn.insert_attention(model, template, "relu")
+        inserted = new.get_layer("relu_attention")
+        wrapped = isinstance(inserted, ReZero)
+        assert wrapped == (residual or isinstance(template, ReZero))
+        if wrapped:
+            assert not isinstance(inserted.layer, ReZero)
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["*conv?_relu", "*CONV?_relu", ["conv1_relu", "conv2_relu"]],
+    ids=str,
+)
+def test_a_pattern_inserts_a_layer_of_its_own_at_each_place(after):
+    inputs = keras.Input((5, 7, 6))
+    x = inputs
+    for name, filters in (("conv1", 4), ("conv2", 8), ("other", 4)):
+        x = layers.Conv2D(filters, 3, padding="same", name=name)(x)
+        x = layers.ReLU(name=f"{name}_relu")(x) if name != "other" else x
+    model = keras.Model(inputs, x)
+    template = ChannelAttention2D(2, name="template")
+
+    new = keras_attn.insert_attention(model, template, after)
+
+    inserted = [layer for layer in new.layers if isinstance(layer, ReZero)]
+    names = [layer.name for layer in inserted]
+    assert names == ["conv1_relu_attention", "conv2_relu_attention"]
+    channels = [layer.layer.expand.kernel.shape[1] for layer in inserted]
+    assert channels == [4, 8]
+    assert all(layer.layer is not template for layer in inserted)
+    assert not template.built
+
+
+def test_a_function_makes_each_layer():
+    made = []
+
+    def make():
+        made.append(RectangularAttention2D(margin=2.0 + len(made)))
+        return made[-1]
+
+    new = keras_attn.insert_attention(small_model(), make, ["relu", "norm"])
+    margins = {
+        name: new.get_layer(f"{name}_attention").margin
+        for name in ("norm", "relu")
+    }
+    assert margins == {"norm": 2.0, "relu": 3.0}
+    new = keras_attn.insert_attention(
+        small_model(), RectangularAttention2D, "relu"
+    )
+    assert new.get_layer("relu_attention").margin == 2.0
+
+
+def test_a_second_insertion_gets_a_name_of_its_own():
+    model = small_model()
+    for _ in range(3):
+        model = keras_attn.insert_attention(
+            model, RectangularAttention2D(), "relu"
+        )
+    names = [layer.name for layer in model.layers if "attention" in layer.name]
+    assert sorted(names) == [
+        "relu_attention",
+        "relu_attention_2",
+        "relu_attention_3",
+    ]
+
+
+def test_a_layer_that_is_called_twice_gets_one_attention_called_twice():
+    left, right = keras.Input((5, 7, 6)), keras.Input((5, 7, 6))
+    shared = layers.Conv2D(6, 3, name="shared")
+    outputs = layers.Subtract()([shared(left), shared(right)])
+    model = keras.Model([left, right], outputs)
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "shared")
+    inserted = new.get_layer("shared_attention")
+    assert len(new.weights) == len(model.weights) + len(inserted.weights)
+    inserted.scale.assign(1.0)
+    one, other = make_inputs(seed=1), make_inputs(seed=2)
+    gated = [to_numpy(inserted(shared(features))) for features in (one, other)]
+    np.testing.assert_allclose(
+        to_numpy(new([one, other])), gated[0] - gated[1], atol=1e-5
+    )
+
+
+def test_models_inside_models_with_a_layer_in_common():
+    common = layers.Conv2D(6, 1, name="common")
+    inner_inputs = keras.Input((5, 7, 6))
+    inner = keras.Model(
+        inner_inputs, layers.ReLU(name="relu")(common(inner_inputs)), name="in"
+    )
+    middle = keras.Sequential([inner, layers.Conv2D(6, 3)], name="middle")
+    inputs = keras.Input((5, 7, 6))
+    model = keras.Model(inputs, middle(common(inputs)), name="outer")
+    features = make_inputs()
+    before = outputs_of(model, features)
+
+    new = keras_attn.insert_attention(
+        model, ChannelAttention2D(2), "middle/in/relu"
+    )
+
+    np.testing.assert_allclose(outputs_of(new, features), before, atol=1e-6)
+    inserted = new.get_layer("middle").get_layer("in")
+    inserted = inserted.get_layer("relu_attention")
+    # The common layer is one still: its weights are there once.
+    assert len(new.weights) == len(model.weights) + len(inserted.weights)
+    inserted.scale.assign(2.0)
+    assert not np.allclose(outputs_of(new, features), before, atol=1e-3)
+
+    # A model inside the model is a layer as well.
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "middle")
+    new.get_layer("middle_attention").scale.assign(-1.0)
+    gated = to_numpy(new.get_layer("middle_attention")(before))
+    np.testing.assert_allclose(outputs_of(new, features), gated, atol=1e-5)
+
+
+def test_several_inputs_and_outputs_keep_their_structure():
+    inputs = {
+        "picture": keras.Input((5, 7, 6), name="picture"),
+        "number": keras.Input((1,), name="number"),
+    }
+    features = layers.Conv2D(4, 3, name="features")(inputs["picture"])
+    pooled = layers.GlobalAveragePooling2D()(features)
+    outputs = {
+        "map": features,
+        "logit": layers.Dense(1)(
+            layers.Concatenate()([pooled, inputs["number"]])
+        ),
+    }
+    model = keras.Model(inputs, outputs)
+    new = keras_attn.insert_attention(
+        model, RectangularAttention2D(), "features"
+    )
+    values = {"picture": make_inputs(), "number": np.ones((2, 1), "float32")}
+    before, after = model(values), new(values)
+    assert set(after) == {"map", "logit"}
+    for key, expected in before.items():
+        expected = to_numpy(expected)
+        error = np.abs(to_numpy(after[key]) - expected).max()
+        assert 0 < error <= 2e-3 * np.abs(expected).max()
+
+
+def test_operations_lambdas_and_adapted_layers_are_copied():
+    """What is no weight: functions, and statistics of the data."""
+    data = make_inputs(seed=5)
+    normalization = layers.Normalization()
+    normalization.adapt(data)
+    factor = 3.0
+    inputs = keras.Input((5, 7, 6))
+    x = normalization(inputs)
+    x = layers.Lambda(lambda y: keras.ops.abs(y) * factor)(x)
+    x = layers.ReLU(name="relu")(2.0 - x)
+    model = keras.Model(inputs, keras.ops.mean(x, axis=-1) + 1.0)
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "relu")
+    np.testing.assert_allclose(
+        outputs_of(new, data), outputs_of(model, data), atol=1e-6
+    )
+
+
+def test_the_new_model_is_not_compiled_and_frozen_layers_stay_frozen():
+    model = small_model()
+    model.trainable = False
+    model.get_layer("head").trainable = True
+    model.compile("sgd", loss=lambda true, predicted: true - predicted)
+    new = keras_attn.insert_attention(model, RectangularAttention2D(), "relu")
+    assert not new.compiled
+    trainable = {layer.name for layer in new.layers if layer.trainable_weights}
+    assert trainable == {"relu_attention", "head"}
+
+
+def test_the_new_model_trains_and_the_old_one_stays():
+    model = small_model()
+    weights = model.get_weights()
+    new = keras_attn.insert_attention(model, PositionwiseAttention2D(3), "relu")
+    new.compile("adam", "mse")
+    before = new.get_weights()
+    inputs = make_inputs()
+    new.fit(inputs, np.ones((2, 3)), epochs=3, verbose=0)
+    changed = [
+        np.any(value != old) for value, old in zip(new.get_weights(), before)
+    ]
+    # All but the bias before the batch norm, perhaps, which that undoes.
+    assert sum(changed) >= len(changed) - 1
+    for value, old in zip(model.get_weights(), weights):
+        np.testing.assert_array_equal(value, old)
+
+
+RELOAD = """
+import sys
+import keras
+import numpy as np
+import keras_attn
+
+folder = sys.argv[1]
+arrays = np.load(f"{folder}/arrays.npz")
+model = keras.saving.load_model(f"{folder}/model.keras")
+again = keras_attn.insert_attention(
+    keras.saving.load_model(f"{folder}/original.keras"),
+    keras_attn.layers.PositionwiseAttention2D(3),
+    "*u",
+)
+again.load_weights(f"{folder}/model.weights.h5")
+for loaded in (model, again):
+    outputs = loaded(arrays["inputs"], training=False)
+    np.testing.assert_allclose(outputs, arrays["outputs"], atol=1e-6)
+"""
+
+
+def test_the_new_model_reloads_in_a_fresh_process(tmp_path):
+    original = small_model()
+    model = keras_attn.insert_attention(
+        original, PositionwiseAttention2D(3), "relu"
+    )
+    original.save(tmp_path / "original.keras")
+    for layer in model.layers:
+        layer.set_weights([w + 0.5 for w in layer.get_weights()])
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    inputs = make_inputs()
+    np.savez(tmp_path / "arrays.npz", inputs=inputs, outputs=model(inputs))
+    run_python(RELOAD, tmp_path)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export")
+def test_the_new_model_is_exported(tmp_path):
+    import tensorflow as tf
+
+    model = keras_attn.insert_attention(
+        small_model(), PositionwiseAttention2D(3), "relu"
+    )
+    model.get_layer("relu_attention").scale.assign(0.5)
+    model.export(tmp_path / "exported", verbose=False)
+    exported = tf.saved_model.load(tmp_path / "exported")
+    inputs = make_inputs()
+    np.testing.assert_allclose(
+        to_numpy(exported.serve(inputs)), outputs_of(model, inputs), atol=1e-5
+    )
+
+
+ON_JAX = """
+import keras
+import numpy as np
+import keras_attn
+
+inputs = keras.Input((8, 8, 3))
+x = keras.layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
+x = keras.layers.BatchNormalization(name="norm")(x)
+x = keras.layers.GlobalAveragePooling2D()(x)
+model = keras.Model(inputs, keras.layers.Dense(2)(x))
+images = np.random.default_rng(0).uniform(size=(4, 8, 8, 3)).astype("float32")
+before, weights = np.array(model(images)), model.get_weights()
+
+new = keras_attn.insert_attention(
+    model, keras_attn.layers.PositionwiseAttention2D(3), "norm"
+)
+np.testing.assert_allclose(new(images), before, atol=1e-6)
+# A training step on JAX may reuse the memory of the weights.
+for trained in (new, model):
+    trained.compile("sgd", "mse")
+    trained.fit(images, np.ones((4, 2)), verbose=0)
+    if trained is new:
+        for value, expected in zip(model.get_weights(), weights):
+            np.testing.assert_array_equal(value, expected)
+[attention] = keras_attn.attention_maps(new, images)
+assert attention.map.shape == (4, 8, 8)
+replaced = keras_attn.replace_convolutions(
+    model, "conv", lambda conv: keras_attn.layers.ExplicitAttention2D(4)
+)
+assert "tensorflow" not in sys.modules
+"""
+
+
+def test_insertion_on_jax_without_tensorflow():
+    run_python(WITHOUT_TENSORFLOW + ON_JAX, backend="jax")
+
+
+def two_outputs():
+    inputs = keras.Input((8, 8, 3))
+
+    class Twice(layers.Layer):
+        def call(self, x):
+            return x, 2 * x
+
+        def compute_output_shape(self, shape):
+            return shape, shape
+
+    return keras.Model(inputs, Twice(name="twice")(inputs))
+
+
+class Subclassed(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"after": "rely"}, "`after` .* Nearest: relu.*after='rely'"),
+        ({"after": "block*"}, r"`after`.*after='block\*'"),
+        ({"after": "image"}, "`after`.*after='image'"),
+        ({"after": ["relu", "nrm"]}, "Nearest: norm"),
+        ({"after": []}, r"`after`.*after=\[\]"),
+        ({"after": 3}, "`after`.*after=3"),
+        ({"after": "pool"}, r"'pool' with the output shape \(None, 6\)"),
+        ({"layer": "cram"}, "`layer` must be a layer.*'cram'"),
+        ({"layer": lambda: None}, "`layer` must be a layer.*None"),
+        (
+            {"layer": layers.Conv2D(4, 1)},
+            r"`layer` must keep the shape.*\(None, 5, 7, 4\)",
+        ),
+        (
+            {"layer": layers.Conv2D(4, 1), "residual": False},
+            r"`layer`.*\(None, 5, 7, 6\).*\(None, 5, 7, 4\)",
+        ),
+        ({"model": Subclassed()}, "`model` must be.*Subclassed"),
+        ({"model": keras.Sequential([layers.ReLU()])}, "`model`.*built"),
+        ({"model": "resnet"}, "`model`.*'resnet'|`model`.*resnet"),
+        ({"model": two_outputs(), "after": "twice"}, "'twice'.*tuple"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_named(arguments, message):
+    arguments = {
+        "model": small_model(),
+        "layer": ChannelAttention2D(2),
+        "after": "relu",
+        **arguments,
+    }
+    with pytest.raises(ValueError, match=message):
+        keras_attn.insert_attention(**arguments)
+
+
+def test_convolutions_are_replaced_and_all_else_is_kept():
+    model = network("ResNet50")
+
+    def make(convolution):
+        return GlobalSelfAttention2D(
+            convolution.filters, strides=convolution.strides[0]
+        )
+
+    new = keras_attn.replace_convolutions(model, "conv4_block?_2_*", make)
+
+    replaced = [f"conv4_block{index}_2_conv" for index in range(1, 7)]
+    for layer in model.layers:
+        copied = new.get_layer(layer.name)
+        is_attention = isinstance(copied, GlobalSelfAttention2D)
+        assert is_attention == (layer.name in replaced)
+        if not is_attention:
+            for old, value in zip(layer.weights, copied.weights, strict=True):
+                np.testing.assert_array_equal(to_numpy(value), to_numpy(old))
+    assert new.output_shape == model.output_shape
+    assert not np.allclose(
+        outputs_of(new, some_pictures()), outputs_of(model, some_pictures())
+    )
+
+
+def test_a_replacement_of_the_same_type_starts_with_new_weights():
+    model = small_model()
+    new = keras_attn.replace_convolutions(
+        model,
+        "second",
+        lambda convolution: layers.Conv2D(6, 3, padding="same", name="mine"),
+    )
+    first, second = (
+        to_numpy(m.get_layer("second").kernel) for m in (model, new)
+    )
+    assert first.shape == second.shape
+    assert np.abs(first - second).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"where": "relu"}, "`where`.*Conv2D.*where='relu'"),
+        ({"make_layer": lambda conv: None}, "`make_layer`.*None"),
+        (
+            {"make_layer": lambda conv: ExplicitAttention2D(4)},
+            r"`make_layer`.*\(None, 5, 7, 6\).*'second'.*\(None, 5, 7, 4\)",
+        ),
+    ],
+    ids=str,
+)
+def test_bad_arguments_of_a_replacement_are_named(arguments, message):
+    arguments = {
+        "model": small_model(),
+        "where": "second",
+        "make_layer": lambda conv: ExplicitAttention2D(6),
+        **arguments,
+    }
+    with pytest.raises(ValueError, match=message):
+        keras_attn.replace_convolutions(**arguments)
