@@ -59,7 +59,8 @@ def export(
         input_size: Integer, the height and width of the images, where it is
             not the network's own. LiteRT files need a known size.
         batch_size: Integer. Defaults to any.
-        overwrite: Boolean, whether to replace what is at `path`.
+        overwrite: Boolean, whether to replace a file or a SavedModel at
+            `path`.
 
     Returns:
         The path.
@@ -138,6 +139,10 @@ def _check_place(path, overwrite):
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"{path} exists. Pass `overwrite=True` to replace it."
+        )
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        raise FileExistsError(
+            f"{path} is a folder, and no SavedModel that could be replaced"
         )
 
 

@@ -1,6 +1,7 @@
 """ONNX files."""
 
 import json
+import warnings
 
 import keras
 
@@ -25,12 +26,15 @@ def write(classifier, path, shape):
         raise ImportError(
             "ONNX files need `pip install keras-attn[export]`"
         ) from error
-    classifier.model.export(
-        str(path),
-        format="onnx",
-        verbose=False,
-        input_signature=[keras.InputSpec("float32", shape, name="image")],
-    )
+    with warnings.catch_warnings():
+        # Keras looks for old names of NumPy, to convert with tf2onnx.
+        warnings.simplefilter("ignore", FutureWarning)
+        classifier.model.export(
+            str(path),
+            format="onnx",
+            verbose=False,
+            input_signature=[keras.InputSpec("float32", shape, name="image")],
+        )
     file = onnx.load(str(path))
     description = describe(classifier, shape)
     onnx.helper.set_model_props(

@@ -1,0 +1,381 @@
+"""Exported files: right numbers, without Keras, and clear errors."""
+
+import io
+import json
+import subprocess
+import sys
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+import keras_attn
+from keras_attn.applications import AttnResNet
+from tests.subprocesses import run_python
+
+ATTENTION = [None, "gsa", "expatt", "cram", "aa", "positionwise", "se", "cbam"]
+SIZE = 16
+
+
+def images(count=8):
+    random = np.random.default_rng(0)
+    smooth = random.uniform(0, 255, (count, 4, 4, 3)).repeat(4, 1).repeat(4, 2)
+    return smooth.astype("float32")
+
+
+def network(attention, **arguments):
+    """A network with statistics of its own, as after a training."""
+    model = AttnResNet(
+        (1, 1, 1),
+        bottleneck=False,
+        width=16,
+        stem_strides=1,
+        attention=attention,
+        attention_stages=[2, 3] if attention else None,
+        input_shape=(SIZE, SIZE, 3),
+        classes=5,
+        **arguments,
+    )
+    random = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        if weight.path.endswith("out_bn/gamma"):
+            weight.assign(random.uniform(0.5, 1, weight.shape))
+    for _ in range(60):
+        model(images(), training=True)
+    return model
+
+
+def run_litert(path, pictures):
+    interpreter = Interpreter(str(path))
+    [image] = interpreter.get_input_details()
+    interpreter.resize_tensor_input(image["index"], pictures.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(image["index"], pictures)
+    interpreter.invoke()
+    [output] = interpreter.get_output_details()
+    operations = {op["op_name"] for op in interpreter._get_ops_details()}
+    return interpreter.get_tensor(output["index"]), operations
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_every_attention_type_in_every_format(attention, tmp_path):
+    import onnxruntime
+    import tensorflow as tf
+
+    model = network(attention)
+    expected = model.predict(images(), verbose=0)
+    assert expected.max() < 0.99, "saturated outputs would hide differences"
+    assert len(np.unique(expected.argmax(1))) > 1
+
+    folder = keras_attn.export(model, tmp_path / "saved")
+    served = tf.saved_model.load(folder)
+    outputs = served.serve(images())
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+    file = keras_attn.export(model, tmp_path / "a.tflite", format="litert")
+    for count in (1, 8):
+        outputs, operations = run_litert(file, images(8)[:count])
+        np.testing.assert_allclose(outputs, expected[:count], atol=1e-4)
+    for operation in operations:
+        assert not operation.startswith(("Flex", "CUSTOM")), operation
+    # No attention map is baked in: the file is little more than the weights.
+    assert file.stat().st_size < 4 * model.count_params() + 60_000
+
+    file = keras_attn.export(model, tmp_path / "a.onnx", format="onnx")
+    session = onnxruntime.InferenceSession(file)
+    [outputs] = session.run(None, {"image": images()})
+    np.testing.assert_allclose(outputs, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("quantize", "tolerance", "size"),
+    [("float16", 0.02, 0.75), ("dynamic", 0.1, 0.55), ("int8", 0.4, 0.55)],
+)
+def test_quantized_files_are_smaller_and_near(
+    tmp_path, quantize, tolerance, size
+):
+    model = network("expatt")
+    expected = model.predict(images(), verbose=0)
+    whole = keras_attn.export(model, tmp_path / "a.tflite", format="litert")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        file = keras_attn.export(
+            model,
+            tmp_path / "b.tflite",
+            format="litert",
+            quantize=quantize,
+            representative_data=images(8) if quantize == "int8" else None,
+        )
+    said = any("int8 was not measured" in str(w.message) for w in caught)
+    assert said == (quantize == "int8")
+    outputs, _ = run_litert(file, images())
+    np.testing.assert_allclose(outputs, expected, atol=tolerance)
+    assert np.abs(outputs - expected).max() > 0  # it is another network
+    assert file.stat().st_size < size * whole.stat().st_size
+    beside = json.loads(file.with_suffix(".json").read_text())
+    assert beside["quantize"] == quantize
+    assert beside["input"]["height"] == SIZE
+
+
+WITHOUT_KERAS = """
+import sys
+class NoKeras:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NoKeras())
+import numpy as np
+"""
+SERVE = """
+import tensorflow as tf
+served = tf.saved_model.load(sys.argv[1])
+signatures = served.signatures
+images = np.load(sys.argv[2])
+floats = signatures["serving_default"](image=tf.constant(images, "float32"))
+bytes_ = signatures["serve_uint8"](image=tf.constant(images))
+files = [tf.io.encode_png(image) for image in images]
+read = signatures["serve_encoded"](encoded=tf.stack(files))
+np.save(sys.argv[3], [*floats.values(), *bytes_.values(),
+                      read["probabilities"]])
+print(read["top_classes"][0, 0].numpy().decode())
+wide = tf.io.encode_jpeg(tf.constant(images[0]).numpy().repeat(3, 0))
+print(signatures["serve_encoded"](encoded=[wide])["probabilities"].shape)
+"""
+LITERT = """
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(sys.argv[1])
+image, = interpreter.get_input_details()
+images = np.load(sys.argv[2]).astype("float32")
+interpreter.resize_tensor_input(image["index"], images.shape)
+interpreter.allocate_tensors()
+interpreter.set_tensor(image["index"], images)
+interpreter.invoke()
+output, = interpreter.get_output_details()
+np.save(sys.argv[3], interpreter.get_tensor(output["index"]))
+"""
+ONNX = """
+import onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1])
+images = np.load(sys.argv[2]).astype("float32")
+np.save(sys.argv[3], session.run(None, {"image": images})[0])
+print(session.get_modelmeta().custom_metadata_map["class_names"])
+"""
+WEIGHT = "expatt_resnet14_small.cifar100_32"
+
+
+@pytest.fixture(scope="module")
+def published():
+    """A published network, pictures, and its answers."""
+    classifier = keras_attn.load(WEIGHT)
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (4, 32, 32, 3), "uint8")
+    return classifier, pictures, classifier.predict(pictures)
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "code", "refused"),
+    [
+        ("saved_model", "served", SERVE, {"keras", "keras_attn"}),
+        (
+            "litert",
+            "a.tflite",
+            LITERT,
+            {"keras", "keras_attn", "tensorflow", "jax"},
+        ),
+        ("onnx", "a.onnx", ONNX, {"keras", "keras_attn", "tensorflow", "jax"}),
+    ],
+)
+def test_files_need_neither_keras_nor_this_package(
+    published, tmp_path, format, name, code, refused
+):
+    classifier, pictures, expected = published
+    path = keras_attn.export(WEIGHT, tmp_path / name, format=format)
+    np.save(tmp_path / "pictures.npy", pictures)
+    printed = run_python(
+        WITHOUT_KERAS.format(refused=refused) + code,
+        path,
+        tmp_path / "pictures.npy",
+        tmp_path / "outputs.npy",
+    )
+    outputs = np.load(tmp_path / "outputs.npy")
+    for answer in outputs.reshape(-1, *expected.shape):
+        np.testing.assert_allclose(answer, expected, atol=1e-4)
+    if format == "saved_model":
+        best = classifier.decode_predictions(expected, top=1)[0][0][1]
+        assert printed.splitlines() == [best, "(1, 100)"]
+        path = path / "assets.extra" / "keras_attn.json"
+        assert "class_names" in json.loads(path.read_text())
+    if format == "onnx":
+        assert json.loads(printed) == list(classifier.class_names)
+    if format == "litert":
+        beside = json.loads((tmp_path / "a.json").read_text())
+        assert beside["class_names"] == list(classifier.class_names)
+        assert beside["name"] == WEIGHT
+
+
+def test_files_with_pictures_are_prepared_as_keras_attn_does(
+    published, tmp_path
+):
+    import tensorflow as tf
+
+    classifier, _, _ = published
+    path = keras_attn.export(classifier, tmp_path / "served")
+    picture = Image.open("examples/images/coffee.jpg").convert("RGB")
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    served = tf.saved_model.load(path)
+    answers = served.signatures["serve_encoded"](
+        encoded=tf.constant([content.getvalue()])
+    )
+    [answer] = answers["probabilities"].numpy()
+    [expected] = classifier.predict(picture)
+    # The two resize alike, but not to the last bit.
+    np.testing.assert_allclose(answer, expected, atol=0.05)
+    assert answer.argmax() == expected.argmax()
+
+
+def test_tools_for_saved_models_read_it(tmp_path):
+    path = keras_attn.export(network("cram"), tmp_path / "served")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"),
+            *("show", "--dir", str(path), "--all"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("serving_default", "serve_uint8", "serve_encoded"):
+        assert f"signature_def['{name}']" in done.stdout
+
+
+def test_half_precision_is_exported_in_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    half = network("gsa")
+    keras.config.set_dtype_policy("float32")
+    whole = network("gsa")
+    whole.set_weights(half.get_weights())
+    file = keras_attn.export(half, tmp_path / "a.tflite", format="litert")
+    outputs, _ = run_litert(file, images())
+    expected = whole.predict(images(), verbose=0)
+    np.testing.assert_allclose(outputs, expected, atol=1e-4)
+
+
+def test_sizes_and_batches_can_be_fixed(tmp_path):
+    file = keras_attn.export(
+        WEIGHT,
+        tmp_path / "a.tflite",
+        format="litert",
+        input_size=40,
+        batch_size=2,
+    )
+    [image] = Interpreter(str(file)).get_input_details()
+    assert list(image["shape_signature"]) == [2, 40, 40, 3]
+
+
+def flexible():
+    image = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(image)
+    return keras.Model(image, keras.layers.Dense(2)(x))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"format": "tflite"}, "format='tflite'"),
+        ({"format": "litert"}, "ends in .tflite. Received: path="),
+        ({"format": "onnx"}, "ends in .onnx"),
+        ({"quantize": "int4"}, "quantize='int4'"),
+        ({"quantize": "float16"}, "needs format='litert'"),
+        ({"quantize": "int8", "format": "litert"}, "ends in .tflite"),
+        ({"model": "nothing"}, "no published weight"),
+        ({"model": keras.Sequential([keras.Input((3,))])}, "one image"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(tmp_path, arguments, message):
+    arguments = {"model": WEIGHT, "path": tmp_path / "a"} | arguments
+    with pytest.raises(ValueError, match=message):
+        keras_attn.export(**arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_without_pictures_is_an_error(tmp_path):
+    path = tmp_path / "a.tflite"
+    int8 = {"format": "litert", "quantize": "int8"}
+    with pytest.raises(ValueError, match="needs `representative_data`"):
+        keras_attn.export(WEIGHT, path, **int8)
+    with pytest.raises(ValueError, match="at least one picture"):
+        keras_attn.export(WEIGHT, path, **int8, representative_data=[])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="without images"):
+        folder = str(tmp_path / "empty")
+        keras_attn.export(WEIGHT, path, **int8, representative_data=folder)
+
+
+def test_sizes_that_do_not_fit_are_an_error(tmp_path):
+    path = tmp_path / "a.tflite"
+    with pytest.raises(ValueError, match="pass `input_size`"):
+        keras_attn.export(flexible(), path, format="litert")
+    with pytest.raises(ValueError, match="built for 16 x 16 pixels"):
+        keras_attn.export(network(None), path, format="litert", input_size=32)
+
+
+def test_what_is_there_is_kept(tmp_path):
+    for name in ("a.tflite", "a.json"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(FileExistsError, match=f"{name} exists"):
+            keras_attn.export(WEIGHT, tmp_path / "a.tflite", format="litert")
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        keras_attn.export(WEIGHT, tmp_path / "nowhere" / "a")
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "old").touch()
+    with pytest.raises(FileExistsError, match="no SavedModel"):
+        keras_attn.export(WEIGHT, tmp_path / "saved", overwrite=True)
+    (tmp_path / "saved" / "saved_model.pb").touch()
+    keras_attn.export(flexible(), tmp_path / "saved", overwrite=True)
+    assert not (tmp_path / "saved" / "old").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_operations_that_litert_has_not_are_named(tmp_path):
+    image = keras.Input((4, 4, 3))
+    model = keras.Model(image, keras.ops.erf(image))
+    with pytest.raises(ValueError, match=r"no built-in operation .*tf\.Erf"):
+        keras_attn.export(model, tmp_path / "a.tflite", format="litert")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    code = """
+import resource, sys
+import keras_attn
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    keras_attn.export(sys.argv[1], sys.argv[2], format="litert")
+except (OSError, ValueError) as error:
+    print(type(error).__name__, error)
+"""
+    printed = run_python(code, WEIGHT, tmp_path / "a.tflite")
+    assert "too large" in printed or "FAILED" in printed, printed
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_files_of_their_kinds(tmp_path):
+    command = [sys.executable, "-m", "keras_attn", "export", WEIGHT]
+    file = tmp_path / "a.onnx"
+    done = subprocess.run(
+        [*command, "--to", str(file)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert file.is_file() and "Written" in done.stderr
+    done = subprocess.run(
+        [*command, "--to", str(file)], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("to replace it.")
+    assert "Traceback" not in done.stderr
