@@ -1,5 +1,8 @@
 """A pretrained network with what belongs to it: `keras_attn.load`."""
 
+import json
+import os
+import zipfile
 from pathlib import Path
 
 import keras
@@ -13,6 +16,8 @@ from keras_attn.weights import hub
 from keras_attn.weights import manifest
 from keras_attn.weights import published
 
+CLASSIFIER = "predictions"
+
 
 class Classifier:
     """A pretrained network, its class names and its metadata.
@@ -25,13 +30,22 @@ class Classifier:
             file.
         load_report: The `keras_attn.weights.LoadReport`, or `None` for a
             `.keras` file.
+        interpolation: How pictures are scaled, `"bilinear"` or `"bicubic"`.
     """
 
-    def __init__(self, model, class_names, metadata, load_report):
+    def __init__(
+        self,
+        model,
+        class_names,
+        metadata=None,
+        load_report=None,
+        interpolation="bilinear",
+    ):
         self.model = model
         self.class_names = class_names
         self.metadata = metadata
         self.load_report = load_report
+        self.interpolation = interpolation
 
     def __repr__(self):
         name = self.metadata.id if self.metadata else self.model.name
@@ -41,13 +55,6 @@ class Classifier:
     def input_size(self):
         """The height and width of the images, in pixels."""
         return tuple(self.model.input_shape[1:3])
-
-    @property
-    def interpolation(self):
-        """How pictures are scaled: `"bilinear"` or `"bicubic"`."""
-        if self.metadata is None:
-            return "bilinear"
-        return self.metadata.input["interpolation"]
 
     def prepare(self, source):
         """Return a picture as the network takes it.
@@ -69,6 +76,47 @@ class Classifier:
             interpolation=self.interpolation,
         )
         return np.asarray(picture)
+
+    def set_body_trainable(self, trainable):
+        """Freeze or unfreeze all but the classifier, for fine-tuning.
+
+        Batch normalisation stays frozen, and so in inference mode, in either
+        case, also inside of attention layers: the statistics of a few images
+        would spoil what was learned from many. Compile the model afterwards.
+
+        Args:
+            trainable: Boolean.
+        """
+        for layer in self.model.layers:
+            if layer.name != CLASSIFIER:
+                layer.trainable = trainable
+        # No public name reaches the layers inside of layers.
+        for layer in self.model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+
+    def save(self, path):
+        """Save the network and its class names in one file.
+
+        `keras_attn.load(path)` brings the classifier back,
+        `keras.saving.load_model(path)` the model alone.
+
+        Args:
+            path: Path that ends in `.keras`.
+
+        Raises:
+            ValueError: if it does not.
+        """
+        path = Path(path)
+        unfinished = path.with_name(f"unfinished_{path.name}")
+        self.model.save(unfinished)
+        description = {
+            "class_names": self.class_names and list(self.class_names),
+            "interpolation": self.interpolation,
+        }
+        with zipfile.ZipFile(unfinished, "a") as archive:
+            archive.writestr(hub.DESCRIPTION, json.dumps(description))
+        os.replace(unfinished, path)
 
     def predict(self, sources, batch_size=32, verbose=0):
         """Return the class probabilities of pictures.
@@ -113,7 +161,8 @@ class Classifier:
         if self.class_names is None:
             raise ValueError(
                 "The classes of this network have no names: it was loaded "
-                "with another number of classes, or from a .keras file."
+                "with another number of classes, or from a .keras file that "
+                "has none."
             )
         if predictions.ndim != 2 or predictions.shape[1] != len(
             self.class_names
@@ -146,10 +195,10 @@ def load(weights, classes=None, input_shape=None, verify=False):
               `"hf://ORG/NAME@REVISION"`, of a repository made by
               `zoo.publish`;
             - the path of a folder with such a repository's files;
-            - the path of a `.keras` file, which is read in Keras's safe mode
-              and has no class names.
-        classes: Integer, another number of classes: the body is kept, the
-            classifier starts random.
+            - the path of a `.keras` file, which is read in Keras's safe mode.
+              `Classifier.save` writes one with the class names in it.
+        classes: Names of other classes, or their number: the body is kept,
+            the classifier starts random.
         input_shape: Another shape of the images, `(height, width, 3)`.
             Positional tables are interpolated.
         verify: Boolean, whether to check the network's answer to a golden
@@ -164,7 +213,7 @@ def load(weights, classes=None, input_shape=None, verify=False):
         ValueError: for an unknown id, a file that is not the published one,
             weights that do not fit, or a failed verification.
     """
-    if verify and (classes or input_shape):
+    if verify and (classes is not None or input_shape):
         raise ValueError(
             "`verify=True` compares with the published network: leave "
             "`classes` and `input_shape` out. "
@@ -175,33 +224,60 @@ def load(weights, classes=None, input_shape=None, verify=False):
             "`keras_attn.load` works with channels last. Received: "
             "keras.config.image_data_format()='channels_first'"
         )
+    entry = _published(weights)
     path = Path(weights)
-    if path.suffix == ".keras":
+    if entry is None and path.suffix == ".keras":
         _check_as_it_is(path, classes, input_shape, verify)
-        return Classifier(_keras_file(path), None, None, None)
-    if path.is_dir():
-        entry = manifest.single_entry(path / hub.DESCRIPTION)
-        weights = files.verified(path / hub.WEIGHTS, entry)
+        return _from_keras_file(path)
+    if entry is not None:
+        file = files.locate(entry)
     else:
-        weights = entry = published(weights)
-    if entry is None:
-        raise ValueError(
-            "`weights` must be an id, an hf:// address, a folder or a .keras "
-            "file; a .weights.h5 file does not say which network it is of: "
-            "call its constructor in keras_attn.applications. "
-            f"Received: weights={str(path)!r}"
-        )
+        entry = manifest.single_entry(path / hub.DESCRIPTION)
+        file = files.verified(path / hub.WEIGHTS, entry)
+    count, class_names = _classes(classes, entry)
     model = _constructor(entry)(
         **entry.arguments,
-        weights=weights,
-        classes=len(entry.class_names) if classes is None else classes,
+        weights=file,
+        classes=count,
         input_shape=input_shape or (*2 * (entry.input["size"],), 3),
     )
     if verify:
         golden.check(model, entry)
-    same_classes = classes in (None, len(entry.class_names))
-    class_names = entry.class_names if same_classes else None
-    return Classifier(model, class_names, entry, model.load_report)
+    return Classifier(
+        model,
+        class_names,
+        entry,
+        model.load_report,
+        entry.input["interpolation"],
+    )
+
+
+def _published(weights):
+    """Return the `Entry` of what is no path of a file or folder."""
+    if isinstance(weights, str) and (
+        weights.startswith(hub.SCHEME) or weights in manifest.entries()
+    ):
+        return published(weights)
+    path = Path(weights)
+    if path.suffix == ".keras" or (path / hub.DESCRIPTION).is_file():
+        return None
+    if path.exists():
+        raise ValueError(
+            "`weights` must be an id, an hf:// address, a .keras file or a "
+            f"folder with {hub.DESCRIPTION}. A .weights.h5 file does not say "
+            "which network it is of: call its constructor in "
+            f"keras_attn.applications. Received: weights={str(weights)!r}"
+        )
+    return published(os.path.basename(weights))
+
+
+def _classes(classes, entry):
+    """Return the number of classes and their names, or `None`."""
+    if classes is None or classes == len(entry.class_names):
+        return len(entry.class_names), entry.class_names
+    if isinstance(classes, int):
+        return classes, None
+    return len(classes), tuple(classes)
 
 
 def _constructor(entry):
@@ -214,7 +290,7 @@ def _constructor(entry):
 
 
 def _check_as_it_is(path, classes, input_shape, verify):
-    if classes or input_shape or verify:
+    if classes is not None or input_shape or verify:
         raise ValueError(
             f"{path.name} is loaded as it is: leave `classes`, `input_shape` "
             f"and `verify` out. Received: classes={classes}, "
@@ -222,12 +298,33 @@ def _check_as_it_is(path, classes, input_shape, verify):
         )
 
 
-def _keras_file(path):
+def _from_keras_file(path):
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}")
     try:
-        return keras.saving.load_model(path, safe_mode=True)
+        model = keras.saving.load_model(path, safe_mode=True)
+        with zipfile.ZipFile(path) as archive:
+            if hub.DESCRIPTION not in archive.namelist():
+                return Classifier(model, None)
+            description = json.loads(archive.read(hub.DESCRIPTION))
+        return Classifier(model, **_checked(description, model))
     except Exception as error:  # Keras raises errors of many kinds here.
         raise ValueError(
             f"{path} cannot be loaded: {type(error).__name__}: {error}"
         ) from error
+
+
+def _checked(description, model):
+    names, interpolation = (
+        description["class_names"],
+        description["interpolation"],
+    )
+    if names is not None:
+        names = tuple(names)
+        if len(names) != model.output_shape[-1] or not all(
+            isinstance(name, str) and name.isprintable() for name in names
+        ):
+            raise ValueError("its class names are not those of the model")
+    if interpolation not in image_files.INTERPOLATIONS:
+        raise ValueError(f"its interpolation is {interpolation!r}")
+    return {"class_names": names, "interpolation": interpolation}

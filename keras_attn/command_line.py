@@ -43,8 +43,11 @@ def fail(message):
 
 
 def complain(message):
+    # Names in files of others may hold what terminals obey.
+    words = " ".join(str(message).split())
+    words = "".join(letter for letter in words if letter.isprintable())
     errors.print(
-        f"keras-attn: {' '.join(str(message).split())}",
+        f"keras-attn: {words}",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -380,10 +383,7 @@ def info(
         return
     names = fields.pop("class_names")
     fields["classes"] = f"{len(names)}: {', '.join(names[:5])}, ..."
-    try:
-        fields["found"] = str(files.locate(entry))
-    except (OSError, ValueError) as error:
-        fields["found"] = str(error)
+    fields["found"] = str(files.here(entry) or "on the Hub, see there")
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

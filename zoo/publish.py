@@ -100,10 +100,11 @@ def fill(folder, entry, repository):
     shutil.copy(entry.training["history"], folder / "history.csv")
     recipe = cards.recipe_text(entry.training["recipe"])
     (folder / "recipe.toml").write_text(recipe, "utf-8")
-    for picture in sorted(cards.CARDS.glob(f"{entry.id}.*")):
-        if picture.suffix != ".md":
-            shutil.copy(picture, folder)
-    has_attention = (folder / f"{entry.id}.attention.jpg").is_file()
+    shutil.copy(cards.CARDS / f"{entry.id}.curve.png", folder)
+    attention = cards.CARDS / f"{entry.id}.attention.jpg"
+    has_attention = attention.is_file()
+    if has_attention:
+        shutil.copy(attention, folder)
     text = cards.card(entry, has_attention, address=f"hf://{repository}")
     (folder / "README.md").write_text(text, "utf-8")
 
@@ -129,7 +130,7 @@ def _write_keras_config(folder, entry):
     model = keras_attn.load(entry.id).model
     config = keras.saving.serialize_keras_object(model)
     train.write_json(folder / "config.json", config)
-    version = {"keras_version": entry.keras["made_with"]}
+    version = {"keras_version": keras.version()}
     train.write_json(folder / "metadata.json", version)
 
 
@@ -143,7 +144,13 @@ def upload(folder, repository, private=False):
     """
     api = huggingface_hub.HfApi(library_name="keras-attn")
     api.create_repo(repository, private=private, exist_ok=True)
-    there = set(api.list_repo_files(repository)) - {".gitattributes"}
+    info = api.repo_info(repository)
+    there = {file.rfilename for file in info.siblings} - {".gitattributes"}
+    if there and hub.DESCRIPTION not in there:
+        raise ValueError(
+            f"{repository} holds files that are not of keras-attn: choose "
+            "another --namespace, or empty it"
+        )
     ours = {path.name: path for path in folder.iterdir()}
     operations = [
         huggingface_hub.CommitOperationAdd(name, path)
@@ -156,6 +163,7 @@ def upload(folder, repository, private=False):
         repository,
         operations,
         commit_message=f"Published by keras-attn {keras_attn.__version__}",
+        parent_commit=info.sha,
     ).oid
 
 
@@ -181,14 +189,14 @@ def _clear_errors(what):
         yield
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
+        message = " ".join(str(error).split())
         if status in (401, 403):
             raise PermissionError(
                 f"{what}: the Hub refuses the token ({status}). It must be "
-                "valid and may write to that namespace."
+                f"valid and may write to that namespace. {message[:300]}"
             ) from error
-        message = " ".join(str(error).split())
         raise ConnectionError(f"{what}: {message[:300]}") from error
-    except OSError:
+    except (OSError, ValueError):
         raise
     except Exception as error:  # of the transports, of which there are several
         raise ConnectionError(

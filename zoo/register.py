@@ -180,7 +180,7 @@ def _with(entry, data_set, class_names):
     document["class_names"][data_set] = class_names
     others = [old for old in document["weights"] if old["id"] != entry["id"]]
     document["weights"] = sorted([*others, entry], key=lambda e: e["id"])
-    jsonschema.validate(document, json.loads(manifest.SCHEMA.read_text()))
+    manifest.schema().validate(document)
     return document
 
 

@@ -69,34 +69,30 @@ def start(out, path, recipe, overrides):
 
     Raises:
         FileExistsError: if the training in `out` is finished.
-        ValueError: if it was started with another recipe.
+        ValueError: if it was started with another recipe or commit.
     """
     if (out / RESULT).exists():
         raise FileExistsError(
             f"The training in {out} is finished: it has a {RESULT}. Choose "
             "another --out to train again."
         )
+    commit = _commit()
     if (out / RECIPE).exists():
         if json.loads((out / RECIPE).read_text()) != recipe:
             raise ValueError(
                 f"The training in {out} was started with another recipe: see "
                 f"its {RECIPE}. Choose another --out."
             )
+        started = json.loads((out / RUN).read_text())
+        if started["commit"] != commit:
+            raise ValueError(
+                f"The training in {out} was started from another commit. Check "
+                f"that out, or choose another --out. Expected: "
+                f"{started['commit']}. Received: {commit}"
+            )
         return
     out.mkdir(parents=True, exist_ok=True)
     options = [f"--set {shlex.quote(override)}" for override in overrides]
-    commit = subprocess.run(
-        [
-            "git",
-            "describe",
-            "--always",
-            "--abbrev=40",
-            "--exclude=*",
-            "--dirty",
-        ],
-        capture_output=True,
-        text=True,
-    )
     run = {
         "recipe": path.name,
         "overrides": list(overrides),
@@ -107,10 +103,17 @@ def start(out, path, recipe, overrides):
                 "--data-dir DIR --out DIR",
             ]
         ),
-        "commit": commit.stdout.strip(),
+        "commit": commit,
     }
     write_json(out / RUN, run)
     write_json(out / RECIPE, recipe)
+
+
+def _commit():
+    """Return the commit of the code, `-dirty` with changes, or nothing."""
+    describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    done = subprocess.run(["git", *describe], capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def train(recipe, data_dir, out, strategy=None):

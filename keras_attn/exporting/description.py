@@ -1,6 +1,15 @@
 """What an exported file says of itself."""
 
 
+def published_entry(classifier):
+    """Return the manifest's entry of a published classifier, or `None` for one
+    that was given other classes."""
+    entry = classifier.metadata
+    if entry is None or classifier.class_names != entry.class_names:
+        return None
+    return entry
+
+
 def describe(classifier, shape):
     """Return what is needed to use an exported network, for JSON.
 
@@ -8,7 +17,7 @@ def describe(classifier, shape):
         classifier: The `keras_attn.Classifier` that is exported.
         shape: Tuple, the shape of its input.
     """
-    entry = classifier.metadata
+    entry = published_entry(classifier)
     _, height, width, _ = shape
     description = {
         "name": entry.id if entry else classifier.model.name,

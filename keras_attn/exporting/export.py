@@ -15,6 +15,7 @@ from keras_attn.classifier import load
 from keras_attn.exporting import litert
 from keras_attn.exporting import onnx
 from keras_attn.exporting import saved_model
+from keras_attn.exporting.description import published_entry
 from keras_attn.exporting.float32 import in_float32
 from keras_attn.images import find
 
@@ -149,10 +150,13 @@ def _check_place(path, overwrite):
 def _float32_classifier(model, input_size):
     """Return a `Classifier` in float32, of the wanted size if it can be."""
     if isinstance(model, keras.Model):
-        model = Classifier(model, None, None, None)
+        model = Classifier(model, None)
     if isinstance(model, Classifier):
         return Classifier(
-            in_float32(model.model), model.class_names, model.metadata, None
+            in_float32(model.model),
+            model.class_names,
+            model.metadata,
+            interpolation=model.interpolation,
         )
     with _float32_policy():
         size = None if input_size is None else (input_size, input_size, 3)
@@ -211,7 +215,7 @@ def _representatives(classifier, data):
 
 
 def _warn_of_int8(classifier):
-    entry = classifier.metadata
+    entry = published_entry(classifier)
     if entry is None or not entry.int8:
         warnings.warn(
             "int8 was not measured for this network: compare it with float32 "

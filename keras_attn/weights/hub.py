@@ -7,6 +7,8 @@ and its file, `model.weights.h5`. (`config.json` beside them is Keras's own, for
 """
 
 import contextlib
+import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -46,15 +48,39 @@ def entry(address):
             pinned["revision"],
         ):
             return known
-    description = _download(
-        repository,
-        DESCRIPTION,
-        revision or DEFAULT_REVISION,
-        MOST_BYTES_OF_DESCRIPTION,
-    )
+    description = _description(repository, revision or DEFAULT_REVISION)
     commit = description.parent.name  # as the cache of the Hub has it
     return manifest.single_entry(
         description, hub={"repository": repository, "revision": commit}
+    )
+
+
+def _description(repository, revision):
+    """Return a description that is what its commit holds."""
+    arguments = repository, DESCRIPTION, revision, MOST_BYTES_OF_DESCRIPTION
+    path = _download(*arguments)
+    if _is_as_committed(path):
+        return path
+    path = _download(*arguments, again=True)
+    if not _is_as_committed(path):
+        raise ValueError(
+            f"{DESCRIPTION} of {SCHEME}{repository}@{revision} is damaged: it "
+            "has not the hash that git knows it by"
+        )
+    return path
+
+
+def _is_as_committed(path):
+    """Compare with the hash in git, by which the cache names a small file.
+
+    Where the cache is without symbolic links, there is nothing to compare.
+    """
+    name = path.resolve().name
+    if not COMMIT.fullmatch(name):
+        return True
+    content = path.read_bytes()
+    return (
+        name == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
     )
 
 
@@ -69,86 +95,94 @@ def parse(address):
     return match["repository"], match["revision"]
 
 
-def download_weights(entry):
+def download_weights(entry, again=False):
     """Return the path of a published weight, downloaded if need be.
 
     Args:
         entry: A `keras_attn.weights.Entry` with a repository on the Hub.
+        again: Boolean, whether to download it although it is in the cache.
 
     Raises:
         As `entry`.
     """
     return _download(
-        entry.hub["repository"], WEIGHTS, entry.hub["revision"], entry.bytes
+        entry.hub["repository"],
+        WEIGHTS,
+        entry.hub["revision"],
+        entry.bytes,
+        again,
     )
 
 
-def forget(path):
-    """Remove a file from the cache, so that it is downloaded again."""
-    path.resolve().unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+def _download(repository, name, revision, most_bytes, again=False):
+    import huggingface_hub
+
+    def download():
+        path = huggingface_hub.hf_hub_download(
+            repository, name, revision=revision, force_download=again
+        )
+        return Path(path)
+
+    with _clear_errors(repository, name, revision), _guarded(most_bytes):
+        if again:
+            _forget_copy(repository, name, revision)
+        try:
+            return download()
+        except OSError as error:
+            if not _may_pass(error):
+                raise
+        # The client tries again after most failures, but not after these.
+        return download()
 
 
-def _download(repository, name, revision, most_bytes):
+def _forget_copy(repository, name, revision):
+    """Remove a file that is no link, which the client would not replace."""
     import huggingface_hub
 
     cached = huggingface_hub.try_to_load_from_cache(
         repository, name, revision=revision
     )
-    cached = Path(cached) if isinstance(cached, str) else None
-    if cached and COMMIT.fullmatch(revision):
-        return cached
-    with _clear_errors(repository, name, revision):
-        try:
-            metadata = huggingface_hub.get_hf_file_metadata(
-                huggingface_hub.hf_hub_url(repository, name, revision=revision),
-                retry_on_errors=cached is None,
-            )
-        except _absent():
-            raise
-        except Exception:
-            if cached:
-                return cached  # the newest that was seen
-            raise
-        _check(metadata, most_bytes)
-        try:
-            path = huggingface_hub.hf_hub_download(
-                repository, name, revision=revision
-            )
-        except OSError as error:
-            if error.errno is not None:  # a full disk is full again
-                raise
-            # The client tries again after most failures, but not all.
-            path = huggingface_hub.hf_hub_download(
-                repository, name, revision=revision
-            )
-        return Path(path)
+    if isinstance(cached, str) and not os.path.islink(cached):
+        os.unlink(cached)
 
 
-def _absent():
+def _may_pass(error):
+    """Whether a body was cut short, or the server had an error of its own."""
     from huggingface_hub import errors
 
-    return (
-        errors.RepositoryNotFoundError,
-        errors.RevisionNotFoundError,
-        errors.EntryNotFoundError,
-    )
+    if isinstance(error, errors.HfHubHTTPError):
+        return error.response.status_code >= 500
+    return type(error) is OSError and error.errno is None
 
 
-def _check(metadata, most_bytes):
-    """Refuse what the cache would take as it comes: its size, and names of
-    files in the headers of an answer."""
-    if metadata.size is None or metadata.size > most_bytes:
-        raise ValueError(
-            f"the Hub announces {metadata.size} bytes, expected at most "
-            f"{most_bytes}"
-        )
-    etag, commit = metadata.etag or "", metadata.commit_hash or ""
-    if not re.fullmatch(r"[\w-]+", etag) or not COMMIT.fullmatch(commit):
-        raise ValueError(
-            f"the Hub answers with the malformed headers ETag: {etag!r}, "
-            f"X-Repo-Commit: {commit!r}"
-        )
+@contextlib.contextmanager
+def _guarded(most_bytes):
+    """Refuse answers whose headers the cache would take as they come: sizes,
+    and what becomes the names of files."""
+    import huggingface_hub
+
+    def check(answer):
+        headers = answer.headers
+        for name in ("Content-Length", "X-Linked-Size"):
+            if int(headers.get(name, 0)) > most_bytes:
+                raise ValueError(
+                    f"the Hub announces {headers[name]} bytes, expected at "
+                    f"most {most_bytes}"
+                )
+        for name in ("ETag", "X-Linked-Etag", "X-Repo-Commit"):
+            value = headers.get(name, "").removeprefix("W/").strip('"')
+            if not re.fullmatch(r"[\w:+=-]*", value):
+                raise ValueError(
+                    f"the Hub answers with a malformed header {name}: {value!r}"
+                )
+
+    session = huggingface_hub.get_session()
+    before = session.event_hooks
+    session.event_hooks = before | {"response": [*before["response"], check]}
+    try:
+        yield
+    finally:
+        session.event_hooks = before
 
 
 @contextlib.contextmanager
@@ -177,12 +211,18 @@ def _clear_errors(repository, name, revision):
         raise FileNotFoundError(
             f"{what}: the repository has no such file"
         ) from error
-    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as e:
+    except errors.LocalEntryNotFoundError as error:
         raise FileNotFoundError(
-            f"{what} is not in the cache, and the Hub cannot be asked for it: "
-            f"{_reason(e)} With a network, `hf download {repository} "
-            f"--revision {revision}` gets it into the cache."
-        ) from e
+            f"{what} is not in the cache, and the Hub cannot be reached. With "
+            f"a network, `hf download {repository} --revision {revision}` "
+            f"gets it into the cache. ({_reason(error.__cause__ or error)})"
+        ) from error
+    except errors.HfHubHTTPError as error:
+        if error.response.status_code in (401, 403):
+            raise PermissionError(f"{what}: {_reason(error)}") from error
+        raise ConnectionError(
+            f"{what} could not be downloaded: {_reason(error)}"
+        ) from error
     except ValueError as error:
         raise ValueError(f"{what} is refused: {error}") from error
     except OSError as error:

@@ -105,7 +105,7 @@ def published(weights):
     if text.startswith(hub.SCHEME):
         return hub.entry(text)
     is_path = not isinstance(weights, str) or text.endswith(".h5")
-    if is_path or os.path.sep in text:
+    if is_path or {os.path.sep, os.path.altsep} & set(text):
         return None
     return manifest.entry(text)
 
@@ -160,8 +160,10 @@ def _fill(wanted, stored, model, path):
         )
     for name in (*loaded, *adapted):
         dataset = targets[name].name
+        values, attributes = sources[name][()], dict(sources[name].attrs)
         del wanted[dataset]
-        wanted.copy(sources[name], dataset)
+        wanted[dataset] = values
+        wanted[dataset].attrs.update(attributes)
     return LoadReport(
         Path(path),
         tuple(loaded),
@@ -211,6 +213,8 @@ def _problem_of_item(name, item):
     is_number = item.dtype.kind in "biuf" or item.dtype == "V2"  # bfloat16
     if item.shape is None or not is_number:
         return f"{name} is no array of numbers"
+    if item.chunks is not None:  # which could be compressed, or far larger
+        return f"{name} is stored in chunks"
     stored = item.id.get_storage_size()
     if stored < item.nbytes:
         return f"{name} would have {item.nbytes} bytes, but {stored} are stored"

@@ -78,11 +78,16 @@ def manifest_path():
 
 
 @functools.cache
-def entries(path=None):
+def entries():
+    """Return the package's own manifest, as `read` does."""
+    return read(manifest_path())
+
+
+def read(path):
     """Read a manifest.
 
     Args:
-        path: Path of a manifest, by default the package's own.
+        path: Path of a manifest.
 
     Returns:
         A dictionary from id to `Entry`, sorted by id.
@@ -91,7 +96,7 @@ def entries(path=None):
         ValueError: if the file is not JSON, or not what the schema
             `manifest.schema.json` asks for.
     """
-    path = Path(path or manifest_path())
+    path = Path(path)
     document = _checked(path)
     found = []
     for fields in document["weights"]:
@@ -100,6 +105,12 @@ def entries(path=None):
             raise ValueError(
                 f"{path} is not a valid manifest of weights: it has no class "
                 f"names {fields['class_names']!r}"
+            )
+        highest = max(index for index, _ in fields["golden_output"]["top"])
+        if highest >= len(names):
+            raise ValueError(
+                f"{path} is not a valid manifest of weights: the golden output "
+                f"has a class {highest} of {len(names)}"
             )
         found.append(Entry(**{**fields, "class_names": tuple(names)}))
     return {entry.id: entry for entry in sorted(found, key=lambda e: e.id)}
@@ -113,14 +124,27 @@ def single_entry(path, hub=None):
         hub: Where it came from, see `Entry`.
 
     Raises:
-        ValueError: as `entries`, and if there is not exactly one.
+        ValueError: as `read`, and if there is not exactly one.
     """
-    found = list(entries(path).values())
+    found = list(read(path).values())
     if len(found) != 1:
         raise ValueError(
             f"{path} must describe one weight. It has {len(found)}."
         )
     return dataclasses.replace(found[0], hub=hub)
+
+
+def schema():
+    """Return the validator of manifests, which jsonschema makes."""
+    import jsonschema
+
+    standard = jsonschema.Draft202012Validator
+    # Unlike in JSON, 64.0 is no integer here: it would be no size of images.
+    types = standard.TYPE_CHECKER.redefine(
+        "integer", lambda checker, value: type(value) is int
+    )
+    strict = jsonschema.validators.extend(standard, type_checker=types)
+    return strict(json.loads(SCHEMA.read_text("utf-8")))
 
 
 def _checked(path):
@@ -130,7 +154,7 @@ def _checked(path):
     try:
         text = path.read_text("utf-8")
         document = json.loads(text, parse_constant=_refuse_constant)
-        jsonschema.validate(document, json.loads(SCHEMA.read_text("utf-8")))
+        schema().validate(document)
     except jsonschema.ValidationError as error:
         problem = f"{error.json_path}: {error.message}"
     except (ValueError, RecursionError) as error:

@@ -35,9 +35,17 @@ class Hub:
         commit = api.create_commit(repository, operations, commit_message="-")
         return commit.oid
 
-    def fault(self, fault, file=hub_weights.WEIGHTS, method="GET", times=1):
-        """Let the next answers about a file go wrong."""
-        asked = {"fault": fault, "file": file, "method": method, "times": times}
+    def fault(
+        self, fault, file=hub_weights.WEIGHTS, method="GET", times=1, after=0
+    ):
+        """Let answers about a file go wrong, after some that are right."""
+        asked = {
+            "fault": fault,
+            "file": file,
+            "method": method,
+            "times": times,
+            "after": after,
+        }
         self._ask("POST", "/faults", json.dumps(asked).encode())
 
     def heal(self):
@@ -135,6 +143,7 @@ def description(content, **changes):
         "id": "cram_resnet14_small.test_16",
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
+        "golden_output": {"top": [[0, 0.75], [1, 0.25]]},
         "hub": None,
         **changes,
     }

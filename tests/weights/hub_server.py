@@ -34,10 +34,11 @@ FAULTS = {
     "escaping_commit": "a commit that is a path out of the cache",
 }
 TOKENS = {"writer": "write", "reader": "read"}
+LARGE = ".h5"  # the names of files that the Hub stores elsewhere
 STALL, SLOW = 30, 3  # seconds
 
 repositories = {}  # name -> {commit: {path: bytes}}, in order
-faults = []  # dictionaries of fault, method, file and times
+faults = []  # dictionaries of fault, method, file, after and times
 requests = []
 
 
@@ -165,6 +166,9 @@ async def tree(request):
 def next_fault(method, path):
     for fault in faults:
         if fault["method"] == method and fault["file"] == path:
+            if fault["after"] > 0:
+                fault["after"] -= 1
+                return None
             fault["times"] -= 1
             if fault["times"] == 0:
                 faults.remove(fault)
@@ -185,11 +189,19 @@ async def resolve(request):
         return error(404, "EntryNotFound")
     content = files[path]
     headers = {"X-Repo-Commit": commit, "ETag": f'"{git_hash(content)}"'}
+    if path.endswith(LARGE):
+        # As the Hub does: the content is elsewhere, known by its sha256.
+        headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+        headers["X-Linked-Etag"] = headers["ETag"]
     if fault == "escaping_etag":
         headers["ETag"] = '"../../../escaped"'
     if fault == "escaping_commit":
         headers["X-Repo-Commit"] = "../../../escaped"
     length = 10**10 if fault == "huge" else len(content)
+    if request.method == "HEAD" and path.endswith(LARGE):
+        headers["X-Linked-Size"] = str(length)
+        headers["Location"] = str(request.url.replace(hostname="localhost"))
+        return Response(None, 302, headers)
     if request.method == "HEAD":
         return Response(headers=headers | {"Content-Length": str(length)})
     return answer(content, fault, request.headers.get("range"), headers)

@@ -25,7 +25,6 @@ publish.app(sys.argv[2:])
 """
 LOAD = """
 import sys
-import numpy as np
 import keras_attn
 classifier = keras_attn.load(sys.argv[1], verify=True)
 print(classifier.metadata.id, classifier.metadata.hub["revision"])
@@ -82,7 +81,7 @@ def test_plain_keras_loads_it(client, published):
 def test_a_published_weight_is_pinned_and_found_by_its_id(client, published):
     """From the Hub where the repository and the wheel do not have it."""
     commit, copy = published
-    entries = manifest.entries(copy)
+    entries = manifest.read(copy)
     assert entries[WEIGHT].hub == {
         "repository": f"tester/{WEIGHT}",
         "revision": commit,
@@ -107,6 +106,14 @@ def test_publishing_again_makes_no_new_commit(client, published):
     printed, errors = publish(client, copy)
     assert printed.strip() == f"hf://tester/{WEIGHT}@{commit}", errors
     assert copy.read_bytes() == before
+
+
+def test_a_repository_of_something_else_is_not_touched(hub, client, published):
+    _, copy = published
+    hub.push(f"other/{WEIGHT}", {"LICENSE": b"theirs"})
+    arguments = copy, WEIGHT, "--namespace", "other"
+    printed, errors = client.run(PUBLISH, *arguments, HF_TOKEN="writer")
+    assert not printed and "not of keras-attn" in errors
 
 
 def test_a_downloaded_folder_loads_too(client, published, tmp_path):

@@ -25,9 +25,9 @@ def document():
 
 
 def test_the_manifest_fits_its_schema():
-    schema = json.loads(manifest.SCHEMA.read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(document(), schema)
+    schema = manifest.schema()
+    schema.check_schema(schema.schema)
+    schema.validate(document())
     assert IDS
 
 
@@ -39,13 +39,17 @@ def test_the_manifest_fits_its_schema():
         ("file", "../elsewhere.weights.h5"),
         ("constructor", "os.system"),
         ("metrics", {"tiny_imagenet": {"val": {"top1": 50}}}),
+        ("bytes", 64.0),
+        ("sha256", 64 * "0" + "\n"),
+        ("summary", "\x1b[2J"),
+        ("golden_output", {"top": [[-1, 0.5]]}),
     ],
 )
 def test_the_schema_refuses(field, value):
     bad = document()
     bad["weights"][0][field] = value
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(bad, json.loads(manifest.SCHEMA.read_text()))
+        manifest.schema().validate(bad)
 
 
 @pytest.mark.parametrize("weight_id", IDS)
@@ -117,37 +121,39 @@ def test_verification_notices_a_changed_weight(factor):
         golden.check(classifier.model, classifier.metadata)
 
 
-def in_another_place(monkeypatch, tmp_path):
-    """Let the only place of weights be a user cache."""
-    monkeypatch.setattr(manifest, "REPOSITORY", tmp_path / "repository")
-    monkeypatch.setattr(manifest, "PACKAGE", tmp_path / "package")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    cache = tmp_path / "models" / "keras_attn"
-    cache.mkdir(parents=True)
-    return cache
-
-
-def test_the_user_cache_is_searched(monkeypatch, tmp_path):
-    entry = manifest.entry(IDS[0])
-    original = files.locate(entry).read_bytes()
-    cache = in_another_place(monkeypatch, tmp_path)
-    with pytest.raises(FileNotFoundError, match=entry.file):
-        files.locate(entry)
-    (cache / entry.file).write_bytes(original)
-    assert files.locate(entry) == cache / entry.file
-
-
 def test_a_changed_file_is_refused_before_it_is_loaded(monkeypatch, tmp_path):
     entry = manifest.entry(IDS[0])
     content = bytearray(files.locate(entry).read_bytes())
-    cache = in_another_place(monkeypatch, tmp_path)
+    monkeypatch.setattr(manifest, "REPOSITORY", tmp_path / "repository")
+    monkeypatch.setattr(manifest, "PACKAGE", tmp_path / "package")
+    with pytest.raises(FileNotFoundError, match=entry.file):
+        files.locate(entry)
+    bundled = tmp_path / "package" / "weights" / "bundled"
+    bundled.mkdir(parents=True)
+    (bundled / entry.file).write_bytes(content)
+    assert files.locate(entry) == bundled / entry.file
     content[len(content) // 2] ^= 1
-    (cache / entry.file).write_bytes(content)
+    (bundled / entry.file).write_bytes(content)
     with pytest.raises(ValueError, match="sha256"):
         files.locate(entry)
-    (cache / entry.file).write_bytes(content[:-1])
+    (bundled / entry.file).write_bytes(content[:-1])
     with pytest.raises(ValueError, match=f"{entry.bytes} bytes"):
         files.locate(entry)
+
+
+def test_a_folder_does_not_take_the_place_of_a_published_weight(
+    monkeypatch, tmp_path
+):
+    """A clone of its repository, say, in the folder one works in."""
+    (tmp_path / IDS[0]).mkdir()
+    (tmp_path / IDS[0] / "keras_attn.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert keras_attn.load(IDS[0]).metadata == manifest.entry(IDS[0])
+    with pytest.raises(ValueError, match="not a valid manifest"):
+        keras_attn.load(tmp_path / IDS[0])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="a folder with keras_attn.json"):
+        keras_attn.load(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +163,7 @@ def test_a_broken_manifest_is_named(tmp_path, text):
     path = tmp_path / "weights_manifest.json"
     path.write_text(text)
     with pytest.raises(ValueError, match="not a valid manifest"):
-        manifest.entries(path)
+        manifest.read(path)
 
 
 def test_golden_images_never_change():

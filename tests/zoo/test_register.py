@@ -54,7 +54,7 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     entry = register.register(run, weight_id, data_dir)
 
     document = json.loads(Path(manifest.FILE_NAME).read_text())
-    jsonschema.validate(document, json.loads(manifest.SCHEMA.read_text()))
+    manifest.schema().validate(document)
     assert document["weights"] == [json.loads(json.dumps(entry))]
     assert document["class_names"]["tiny_imagenet"] == ["red", "green", "blue"]
     assert entry["metrics"]["tiny_imagenet"]["val"]["images"] == 6

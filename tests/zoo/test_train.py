@@ -63,6 +63,16 @@ def test_another_recipe_does_not_go_on_with_a_training(tmp_path):
         train.start(tmp_path, tmp_path / "a.toml", other, [])
 
 
+def test_another_commit_does_not_go_on_with_a_training(tmp_path):
+    recipe = small_recipe()
+    train.start(tmp_path, tmp_path / "a.toml", recipe, [])
+    train.start(tmp_path, tmp_path / "a.toml", recipe, [])
+    started = json.loads((tmp_path / "run.json").read_text())
+    train.write_json(tmp_path / "run.json", started | {"commit": 40 * "0"})
+    with pytest.raises(ValueError, match="another commit"):
+        train.start(tmp_path, tmp_path / "a.toml", recipe, [])
+
+
 def test_the_average_of_the_weights_is_what_is_kept(data_dir, tmp_path):
     """With a momentum of nearly one the average stays where it began."""
     recipe = small_recipe(training={"ema_momentum": 0.999999})

@@ -73,8 +73,9 @@ class EvaluationBatches(keras.utils.PyDataset):
     def __init__(self, split, size, batch_size, part):
         super().__init__()
         _check_in_memory(split)
-        self.split, self.size, self.batch_size = split, size, batch_size
+        self.split, self.size = split, size
         self.part, self.parts = part
+        self.batch_size = batch_size - batch_size % self.parts
 
     def __len__(self):
         return math.ceil(len(self.split) / self.batch_size)
