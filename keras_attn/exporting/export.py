@@ -175,10 +175,11 @@ def _float32_policy():
 
 def _input_shape(model, format, input_size, batch_size):
     """Return the shape of the input, with `None` for what is not known."""
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+    inputs = getattr(model, "inputs", None) or []  # a model not yet built
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise ValueError(
             "`model` must have one image as its input. Received inputs of the "
-            f"shapes {[tuple(x.shape) for x in model.inputs]}"
+            f"shapes {[tuple(x.shape) for x in inputs]}"
         )
     _, height, width, channels = model.inputs[0].shape
     if input_size is not None:

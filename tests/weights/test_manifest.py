@@ -1,5 +1,6 @@
 """The manifest and its files: what can be recomputed is recomputed."""
 
+import ast
 import hashlib
 import json
 from pathlib import Path
@@ -234,6 +235,53 @@ def test_predictions_are_decoded_in_order():
     ]
     with pytest.raises(ValueError, match=r"\(1, 5\)"):
         classifier.decode_predictions(np.zeros((1, 5)))
+
+
+def test_a_fine_tuned_classifier_keeps_its_names(tmp_path):
+    classifier = keras_attn.load(IDS[0], classes=["cat", "dog"])
+    assert classifier.class_names == ("cat", "dog")
+    pictures = np.zeros((1, *classifier.input_size, 3), "uint8")
+    expected = classifier.predict(pictures)
+    classifier.save(tmp_path / "mine.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.keras"]
+    code = (
+        "import sys, numpy as np, keras, keras_attn\n"
+        "mine = keras_attn.load(sys.argv[1])\n"
+        "pictures = np.zeros((1, *mine.input_size, 3), 'uint8')\n"
+        "print(mine.decode_predictions(mine.predict(pictures), top=1))\n"
+        "keras.saving.load_model(sys.argv[1])"
+    )
+    printed = run_python(code, tmp_path / "mine.keras")
+    [[(index, name, probability)]] = ast.literal_eval(printed.strip())
+    assert (index, name) == (expected[0].argmax(), ("cat", "dog")[index])
+    assert probability == pytest.approx(expected.max(), abs=1e-5)
+
+
+@pytest.mark.parametrize("attention", [None, "gsa"])
+def test_a_frozen_body_does_not_move(attention):
+    """Not its statistics either, nor those inside of attention layers."""
+    model = applications.AttnResNet14Small(
+        attention, input_shape=(16, 16, 3), classes=2
+    )
+    classifier = keras_attn.Classifier(model, ("cat", "dog"))
+    images = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3))
+
+    def moved():
+        before = [np.array(weight) for weight in model.weights]
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        model.train_on_batch(images, np.array([0, 1, 0, 1]))
+        return {
+            weight.path
+            for weight, old in zip(model.weights, before)
+            if np.any(np.array(weight) != old)
+        }
+
+    classifier.set_body_trainable(False)
+    assert {path.split("/")[-2] for path in moved()} == {"predictions"}
+    classifier.set_body_trainable(True)
+    now = moved()
+    assert any("conv1_conv" in path for path in now)
+    assert not any("_bn" in path or "norm" in path for path in now)
 
 
 def test_a_loaded_classifier_fine_tunes():
