@@ -222,7 +222,6 @@ def test_a_rectangle_is_inserted_bare_unless_it_starts_small():
 @pytest.mark.parametrize(
     "after",
     ["*conv?_relu", "*CONV?_relu", ["conv1_relu", "conv2_relu"]],
-    ids=str,
 )
 def test_a_pattern_inserts_a_layer_of_its_own_at_each_place(after):
     inputs = keras.Input((5, 7, 6))
@@ -527,7 +526,6 @@ class Subclassed(keras.Model):
         ({"model": "resnet"}, "`model`.*'resnet'|`model`.*resnet"),
         ({"model": two_outputs(), "after": "twice"}, "'twice'.*tuple"),
     ],
-    ids=str,
 )
 def test_bad_arguments_are_named(arguments, message):
     arguments = {
@@ -588,7 +586,6 @@ def test_a_replacement_of_the_same_type_starts_with_new_weights():
             r"`make_layer`.*\(None, 5, 7, 6\).*'second'.*\(None, 5, 7, 4\)",
         ),
     ],
-    ids=str,
 )
 def test_bad_arguments_of_a_replacement_are_named(arguments, message):
     arguments = {

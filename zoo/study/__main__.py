@@ -35,5 +35,18 @@ def rectangles(ids: Ids, data_dir: DataDir):
     tables.write(tables.RESULTS / "rectangles.csv", rows)
 
 
+@app.command()
+def fine_tuning(
+    ids: Ids,
+    data_dir: DataDir,
+    data: Annotated[str, typer.Option(help="To fine-tune on.")] = "cifar100",
+):
+    """Fine-tuning on few images, pretrained against from scratch."""
+    from zoo.study import fine_tuning
+
+    rows = fine_tuning.measure(ids, data, data_dir)
+    tables.write(tables.RESULTS / f"fine_tuning_{data}.csv", rows)
+
+
 if __name__ == "__main__":
     app()

@@ -1,0 +1,68 @@
+"""The examples run, on tiny data, as their heads say."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_attn
+
+WEIGHT = "expatt_resnet14_small.cifar100_32"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Dark and bright pictures, a folder each."""
+    random = np.random.default_rng(0)
+    for name, low in (("bright", 180), ("dark", 0)):
+        place = tmp_path / "pictures" / name
+        place.mkdir(parents=True)
+        for index in range(10):
+            pixels = random.integers(low, low + 60, (40, 48, 3), "uint8")
+            Image.fromarray(pixels).save(place / f"{index}.png")
+    return tmp_path / "pictures"
+
+
+def run(*arguments):
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--mixed-precision"]])
+def test_a_fine_tuned_network_is_used_by_its_names(folder, tmp_path, options):
+    out = tmp_path / "mine.keras"
+    printed = run(
+        *("examples/fine_tune.py", folder, "--out", out, "--model", WEIGHT),
+        *("--head-epochs", 4, "--body-epochs", 1, "--batch-size", 4),
+        *("--learning-rate", 0.01, *options),
+    )
+    assert json.loads(printed.splitlines()[-1])["top1"] == 1
+    assert "Epoch 4/4" in printed and "Epoch 1/1" in printed
+
+    classifier = keras_attn.load(out)
+    assert classifier.class_names == ("bright", "dark")
+    picture = folder / "dark" / "0.png"
+    answer = run(
+        *("-m", "keras_attn", "classify", picture, "--model", out, "--json")
+    )
+    assert json.loads(answer)[0]["predictions"][0]["name"] == "dark"
+
+
+def test_a_network_from_scratch_has_other_weights(folder, tmp_path):
+    out = tmp_path / "mine.keras"
+    printed = run(
+        *("examples/fine_tune.py", folder, "--out", out, "--model", WEIGHT),
+        *("--from-scratch", "--body-epochs", 1, "--batch-size", 8),
+    )
+    assert printed.count("Epoch 1/1") == 1
+    kernel = "conv2_block1_1_conv"
+    trained = keras_attn.load(WEIGHT).model.get_layer(kernel).kernel
+    fresh = keras_attn.load(out).model.get_layer(kernel).kernel
+    correlation = np.corrcoef(np.ravel(trained), np.ravel(fresh))[0, 1]
+    assert abs(correlation) < 0.1
