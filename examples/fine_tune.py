@@ -67,16 +67,16 @@ def main(
 
     with tf.distribute.MirroredStrategy().scope():
         classifier = keras_attn.load(model, classes=names)
+        network = classifier.model
         if from_scratch:
-            forget(classifier.model)
-    if not from_scratch:
-        classifier.set_body_trainable(False)
-        fit(classifier.model, training, validation, head_epochs, learning_rate)
-        classifier.set_body_trainable(True)
-        learning_rate /= 10
-    fit(classifier.model, training, validation, body_epochs, learning_rate)
-
-    loss, accuracy = classifier.model.evaluate(validation, verbose=0)
+            forget(network)
+        else:
+            classifier.set_body_trainable(False)
+            fit(network, training, validation, head_epochs, learning_rate)
+            classifier.set_body_trainable(True)
+            learning_rate /= 10
+        fit(network, training, validation, body_epochs, learning_rate)
+        loss, accuracy = network.evaluate(validation, verbose=0)
     classifier.save(out)
     print(json.dumps({"top1": round(accuracy, 4), "loss": round(loss, 4)}))
 
@@ -153,6 +153,7 @@ def fit(model, training, validation, epochs, learning_rate):
         training,
         validation_data=validation,
         epochs=epochs,
+        shuffle=False,  # the batches are
         verbose=2,
         callbacks=[
             keras.callbacks.EarlyStopping(

@@ -39,11 +39,11 @@ def test_a_fine_tuned_network_is_used_by_its_names(folder, tmp_path, options):
     out = tmp_path / "mine.keras"
     printed = run(
         *("examples/fine_tune.py", folder, "--out", out, "--model", WEIGHT),
-        *("--head-epochs", 4, "--body-epochs", 1, "--batch-size", 4),
+        *("--head-epochs", 4, "--body-epochs", 2, "--batch-size", 4),
         *("--learning-rate", 0.01, *options),
     )
     assert json.loads(printed.splitlines()[-1])["top1"] == 1
-    assert "Epoch 4/4" in printed and "Epoch 1/1" in printed
+    assert "Epoch 4/4" in printed and "Epoch 2/2" in printed
 
     classifier = keras_attn.load(out)
     assert classifier.class_names == ("bright", "dark")
@@ -60,7 +60,7 @@ def test_a_network_from_scratch_has_other_weights(folder, tmp_path):
         *("examples/fine_tune.py", folder, "--out", out, "--model", WEIGHT),
         *("--from-scratch", "--body-epochs", 1, "--batch-size", 8),
     )
-    assert printed.count("Epoch 1/1") == 1
+    assert printed.count("val_accuracy") == 1  # no other phase
     kernel = "conv2_block1_1_conv"
     trained = keras_attn.load(WEIGHT).model.get_layer(kernel).kernel
     fresh = keras_attn.load(out).model.get_layer(kernel).kernel

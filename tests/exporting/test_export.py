@@ -81,8 +81,10 @@ def test_every_attention_type_in_every_format(attention, tmp_path):
         np.testing.assert_allclose(outputs, expected[:count], atol=1e-4)
     for operation in operations:
         assert not operation.startswith(("Flex", "CUSTOM")), operation
-    # No attention map is baked in: the file is little more than the weights.
-    assert file.stat().st_size < 4 * model.count_params() + 60_000
+    # No attention map is baked in (a quarter of a million numbers a head):
+    # the file is little more than the weights, and a row of a positional
+    # table for each pair of positions of an axis.
+    assert file.stat().st_size < 4 * model.count_params() + 100_000
 
     file = keras_attn.export(model, tmp_path / "a.onnx", format="onnx")
     session = onnxruntime.InferenceSession(file)
@@ -130,6 +132,8 @@ def test_quantized_files_are_smaller_and_near(
 
 READ = """
 import sys
+for absent in {absent}:
+    sys.modules[absent] = None  # importing it is an error
 import numpy as np
 """
 SERVE = """
@@ -193,7 +197,7 @@ def test_files_need_neither_keras_nor_this_package(
     path = keras_attn.export(WEIGHT, tmp_path / name, format=format)
     np.save(tmp_path / "pictures.npy", pictures)
     printed = run_python(
-        f"{READ}{code}\nassert not {absent} & set(sys.modules)",
+        READ.format(absent=absent) + code,
         path,
         tmp_path / "pictures.npy",
         tmp_path / "outputs.npy",

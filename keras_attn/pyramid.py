@@ -1,0 +1,63 @@
+"""The feature maps of all stages, for detection and segmentation."""
+
+import math
+import re
+
+import keras
+
+STAGE = re.compile(r"conv([2-9])_(block\d+_out|attention)")
+
+
+def feature_pyramid(model):
+    """Return a network that gives the last feature map of each stage.
+
+    The levels are named as usual: `"P3"` is an eighth of the image's height
+    and width. Where a stage ends in attention, the map is what comes out of
+    it. The result also has the attribute `pyramid_level_inputs`, the names of
+    the layers by level, by which the tasks of keras-cv know a backbone:
+    `keras_cv.models.DeepLabV3Plus(num_classes=2, backbone=...)`
+    (it needs `"P2"` and `"P5"`: four stages, and a stem with stride 4).
+
+    Args:
+        model: A `keras.Model` of `keras_attn.applications`, with or without
+            its top. The layers are shared, not copied.
+
+    Returns:
+        A `keras.Model` from images to a dictionary such as
+        `{"P2": ..., "P3": ..., "P4": ..., "P5": ...}`.
+
+    Raises:
+        ValueError: if `model` has no such stages.
+    """
+    layers = {}
+    for layer in model.layers:
+        stage = STAGE.fullmatch(layer.name)
+        if stage:
+            layers[int(stage[1])] = layer  # the last one of each stage
+    if not layers:
+        raise ValueError(
+            "`model` must be a network of keras_attn.applications. The stages "
+            f"conv2, conv3, ... are not in it. Received: model={model.name!r}"
+        )
+    first = _level_of_stem(model)
+    by_level = {
+        f"P{first + stage - min(layers)}": layer
+        for stage, layer in sorted(layers.items())
+    }
+    pyramid = keras.Model(
+        model.inputs,
+        {level: layer.output for level, layer in by_level.items()},
+        name=f"{model.name}_pyramid",
+    )
+    pyramid.pyramid_level_inputs = {
+        level: layer.name for level, layer in by_level.items()
+    }
+    return pyramid
+
+
+def _level_of_stem(model):
+    names = {layer.name for layer in model.layers}
+    strides = model.get_layer("conv1_conv").strides[0]
+    if "pool1_pool" in names:
+        strides *= 2
+    return int(math.log2(strides))

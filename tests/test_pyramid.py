@@ -1,0 +1,69 @@
+"""Feature maps by level, and tasks that are built on them."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_attn
+from keras_attn.applications import AttnResNet
+from keras_attn.applications import AttnResNet18Small
+
+
+def backbone(attention="gsa", stem_strides=4, size=64):
+    return AttnResNet18Small(
+        attention,
+        include_top=False,
+        stem_strides=stem_strides,
+        input_shape=(size, size, 3),
+    )
+
+
+@pytest.mark.parametrize(
+    ("stem_strides", "levels"),
+    [
+        (4, ["P2", "P3", "P4", "P5"]),
+        (2, ["P1", "P2", "P3", "P4"]),
+        (1, ["P0", "P1", "P2", "P3"]),
+    ],
+)
+def test_levels_are_powers_of_two_of_the_image(stem_strides, levels):
+    pyramid = keras_attn.feature_pyramid(backbone(None, stem_strides))
+    assert list(pyramid.output) == levels
+    for level, features in pyramid.output.items():
+        assert features.shape[1] == 64 // 2 ** int(level[1])
+
+
+def test_a_stage_ends_after_its_attention():
+    model = AttnResNet((1, 2), attention="cram", attention_stages=[3], width=8)
+    pyramid = keras_attn.feature_pyramid(model)
+    assert pyramid.pyramid_level_inputs == {
+        "P2": "conv2_block1_out",
+        "P3": "conv3_attention",
+    }
+    images = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3))
+    last = keras.Model(model.input, model.get_layer("conv3_attention").output)
+    np.testing.assert_array_equal(
+        pyramid.predict(images, verbose=0)["P3"],
+        last.predict(images, verbose=0),
+    )
+
+
+def test_segmentation_of_keras_cv_takes_it_and_learns():
+    import keras_cv
+
+    pyramid = keras_attn.feature_pyramid(backbone())
+    model = keras_cv.models.DeepLabV3Plus(num_classes=2, backbone=pyramid)
+    assert model.output_shape == (None, 64, 64, 2)
+    images = np.zeros((4, 64, 64, 3), "float32")
+    images[:, 16:48, 16:48] = 255
+    labels = (images[..., :1] > 0).astype("int32")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    losses = model.fit(images, labels, epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_other_networks_are_refused():
+    image = keras.Input((8, 8, 3))
+    other = keras.Model(image, keras.layers.Conv2D(2, 3)(image), name="other")
+    with pytest.raises(ValueError, match="model='other'"):
+        keras_attn.feature_pyramid(other)

@@ -1,0 +1,203 @@
+"""Every published weight in every format: size, accuracy, speed, operations.
+
+    python -m zoo.export_matrix --data cifar100=DIR --data tiny_imagenet=DIR
+
+Writes `zoo/results/export.csv`, and what int8 costs into the manifest, from
+which `keras_attn.export` knows when to warn. Top-1 is that of every 20th
+validation image; int8 finds its ranges on training images.
+"""
+
+import json
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import keras
+import numpy as np
+import typer
+
+import keras_attn
+from keras_attn.weights import manifest
+from zoo import data as data_sets
+from zoo import evaluate
+from zoo import train
+from zoo.benchmark import tables
+from zoo.benchmark import timing
+
+RESULTS = Path("zoo/results/export.csv")
+EVERY = 20
+REPRESENTATIVES = 200
+SECONDS = 2
+
+FORMATS = {
+    "saved_model": ("saved_model", None),
+    "litert": ("litert", None),
+    "litert float16": ("litert", "float16"),
+    "litert dynamic": ("litert", "dynamic"),
+    "litert int8": ("litert", "int8"),
+    "onnx": ("onnx", None),
+}
+SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    data: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=DIR", help="Where a data set is."),
+    ],
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Default: all weights.")
+    ] = None,
+):
+    """Export every published weight in every format, and measure."""
+    folders = dict(each.split("=", 1) for each in data)
+    rows = []
+    for weight_id in ids or keras_attn.list_models():
+        own = measure(weight_id, folders)
+        rows += own
+        _enter_int8(weight_id, own)
+    kept = []
+    if RESULTS.is_file():
+        kept = [
+            row
+            for row in tables.read(RESULTS)[0]
+            if row["id"] not in {new["id"] for new in rows}
+        ]
+    rows = sorted(kept + rows, key=lambda row: row["id"])
+    tables.write(RESULTS, rows)
+
+
+def measure(weight_id, folders):
+    """Return a row for Keras and for each format.
+
+    Args:
+        weight_id: Id of a published weight.
+        folders: Dictionary from names of data sets to their folders.
+
+    Returns:
+        A list of dictionaries: `id`, `format`, `bytes`, `largest_difference`
+        (of a probability from Keras's), `images` and `top1`, the milliseconds
+        of one image `median_ms`, and the `operations`.
+    """
+    classifier = keras_attn.load(weight_id, verify=True)
+    [data_set] = classifier.metadata.metrics
+    validation = data_sets.load(data_set, folders[data_set], "val")
+    images = validation.images[::EVERY].astype("float32")
+    labels = validation.labels[::EVERY]
+    training = data_sets.load(data_set, folders[data_set], "train").images
+    step = len(training) // REPRESENTATIVES
+    model = classifier.model
+    expected = model.predict(images, verbose=0)
+    rows = [
+        {
+            "id": weight_id,
+            "format": "keras",
+            "bytes": classifier.metadata.bytes,
+            "largest_difference": 0,
+            **_accuracy(expected, labels),
+            **_speed(model.predict_on_batch, images),
+            "operations": "",
+        }
+    ]
+    for name, (format, quantize) in FORMATS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"exported{SUFFIXES[format]}"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of int8
+                keras_attn.export(
+                    classifier,
+                    path,
+                    format=format,
+                    quantize=quantize,
+                    representative_data=training[::step]
+                    if quantize == "int8"
+                    else None,
+                )
+            predict, operations = _open(path)
+            outputs = np.concatenate(
+                [
+                    predict(images[i : i + 100])
+                    for i in range(0, len(images), 100)
+                ]
+            )
+            difference = float(np.abs(outputs - expected).max())
+            rows.append(
+                {
+                    "id": weight_id,
+                    "format": name,
+                    "bytes": _size(path),
+                    "largest_difference": round(difference, 6),
+                    **_accuracy(outputs, labels),
+                    **_speed(predict, images),
+                    "operations": " ".join(operations),
+                }
+            )
+    keras.backend.clear_session()
+    return rows
+
+
+def _accuracy(probabilities, labels):
+    right = np.argmax(probabilities, axis=1) == labels
+    return {"images": len(labels), "top1": round(float(right.mean()), 4)}
+
+
+def _speed(predict, images):
+    image = images[:1]
+    predict(image)
+    results = timing.durations(lambda: np.asarray(predict(image)), SECONDS)
+    return {"median_ms": timing.summary(results)["median_ms"]}
+
+
+def _open(path):
+    """Return the function to predict with, and the operations it is made of."""
+    if path.suffix == ".onnx":
+        return _open_onnx(path)
+    predict, *_ = evaluate.open_model(str(path))
+    if path.suffix != ".tflite":
+        return (lambda images: np.asarray(predict(images))), []
+    from ai_edge_litert.interpreter import Interpreter
+
+    # Without a delegate, which would hide them.
+    details = Interpreter(str(path))._get_ops_details()
+    return predict, sorted({op["op_name"] for op in details} - {"DELEGATE"})
+
+
+def _open_onnx(path):
+    import onnx
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    graph = onnx.load(path).graph
+    operations = sorted({node.op_type for node in graph.node})
+    return (lambda x: session.run(None, {"image": x})[0]), operations
+
+
+def _size(path):
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _enter_int8(weight_id, rows):
+    """Write what int8 costs into the manifest."""
+    whole, int8 = (
+        next(row for row in rows if row["format"] == format)
+        for format in ("litert", "litert int8")
+    )
+    path = Path(manifest.FILE_NAME)
+    document = json.loads(path.read_text("utf-8"))
+    [fields] = [e for e in document["weights"] if e["id"] == weight_id]
+    fields["int8"] = {
+        "images": int8["images"],
+        "float32_top1": whole["top1"],
+        "top1": int8["top1"],
+    }
+    manifest.schema().validate(document)
+    train.write_json(path, document)
+
+
+if __name__ == "__main__":
+    app()
