@@ -15,8 +15,7 @@ from keras_attn.weights import golden
 from keras_attn.weights import hub
 from keras_attn.weights import manifest
 from keras_attn.weights import published
-
-CLASSIFIER = "predictions"
+from keras_attn.weights.loading import CLASSIFIER
 
 
 class Classifier:

@@ -305,8 +305,9 @@ def export(
     """Write a network as a file that needs neither keras-attn nor Keras."""
     _start_keras_quietly()
     import keras_attn
+    from keras_attn.exporting.export import SUFFIXES
 
-    formats = {".tflite": "litert", ".onnx": "onnx"}
+    formats = {suffix: format for format, suffix in SUFFIXES.items()}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:

@@ -18,6 +18,7 @@ import numpy as np
 import typer
 
 import keras_attn
+from keras_attn.exporting.export import SUFFIXES
 from keras_attn.weights import manifest
 from zoo import data as data_sets
 from zoo import evaluate
@@ -38,7 +39,6 @@ FORMATS = {
     "litert int8": ("litert", "int8"),
     "onnx": ("onnx", None),
 }
-SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

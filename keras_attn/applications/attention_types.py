@@ -42,7 +42,7 @@ class AttentionType:
 
 # GSA multiplies features with features, layer after layer. Batch normalisation
 # holds that in training; later, with fixed statistics, a picture unlike the
-# others overflows (one in thousands of CIFAR-100, one in ten of pure noise).
+# others overflows, and pictures of noise do so most easily.
 # What a network pays attention to is non-negative and seldom as large as this.
 LARGEST_FEATURE = 16.0
 
