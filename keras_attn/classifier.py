@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_attn import applications
 from keras_attn import images as image_files
+from keras_attn.replacing import replacing
 from keras_attn.weights import files
 from keras_attn.weights import golden
 from keras_attn.weights import hub
@@ -106,16 +107,14 @@ class Classifier:
         Raises:
             ValueError: if it does not.
         """
-        path = Path(path)
-        unfinished = path.with_name(f"unfinished_{path.name}")
-        self.model.save(unfinished)
         description = {
             "class_names": self.class_names and list(self.class_names),
             "interpolation": self.interpolation,
         }
-        with zipfile.ZipFile(unfinished, "a") as archive:
-            archive.writestr(hub.DESCRIPTION, json.dumps(description))
-        os.replace(unfinished, path)
+        with replacing(path) as unfinished:
+            self.model.save(unfinished)
+            with zipfile.ZipFile(unfinished, "a") as archive:
+                archive.writestr(hub.DESCRIPTION, json.dumps(description))
 
     def predict(self, sources, batch_size=32, verbose=0):
         """Return the class probabilities of pictures.

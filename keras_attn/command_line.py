@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import sys
-import tempfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from keras_attn.replacing import replacing
 from keras_attn.weights import files
 from keras_attn.weights import manifest
 from keras_attn.weights import published
@@ -261,18 +261,11 @@ def _explain(classifier, shown, path):
                 for *_, decoded in shown
             ],
         )
-        _save(picture, path)
+        with replacing(path) as unfinished:
+            picture.save(unfinished)
     except (ValueError, OSError) as error:
         fail(error)
     errors.print(f"Where it looks: {path}", markup=False, highlight=False)
-
-
-def _save(picture, path):
-    """Write beside the place and rename: all of the picture, or none."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        unfinished = Path(folder) / path.name
-        picture.save(unfinished)
-        os.replace(unfinished, path)
 
 
 @app.command()

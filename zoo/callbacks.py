@@ -2,12 +2,13 @@
 
 import csv
 import math
-import os
 import shutil
 
 import h5py
 import keras
 import numpy as np
+
+from keras_attn.replacing import replacing
 
 BACKUP = "backup.weights.h5"
 LAST = "last.weights.h5"
@@ -16,10 +17,9 @@ HISTORY = "history.csv"
 
 
 def save_weights(model, path):
-    """Save beside the place and rename: all of the weights, or none."""
-    unfinished = path.with_name(f"unfinished_{path.name}")
-    model.save_weights(unfinished)
-    os.replace(unfinished, path)
+    """Save all of the weights, or none."""
+    with replacing(path) as unfinished:
+        model.save_weights(unfinished)
 
 
 def restore(model, out):
@@ -49,11 +49,10 @@ class Backup(keras.callbacks.Callback):
         self.out = out
 
     def on_epoch_begin(self, epoch, logs=None):
-        unfinished = self.out / f"unfinished_{BACKUP}"
-        self.model.save_weights(unfinished)
-        with h5py.File(unfinished, "a") as file:
-            file.attrs["epoch"] = epoch
-        os.replace(unfinished, self.out / BACKUP)
+        with replacing(self.out / BACKUP) as unfinished:
+            self.model.save_weights(unfinished)
+            with h5py.File(unfinished, "a") as file:
+                file.attrs["epoch"] = epoch
 
 
 class KeepWeights(keras.callbacks.Callback):
@@ -75,9 +74,8 @@ class KeepWeights(keras.callbacks.Callback):
         save_weights(self.network, self.out / LAST)
         if logs["val_top1"] > self.best:
             self.best = logs["val_top1"]
-            unfinished = self.out / f"unfinished_{BEST}"
-            shutil.copy(self.out / LAST, unfinished)
-            os.replace(unfinished, self.out / BEST)
+            with replacing(self.out / BEST) as unfinished:
+                shutil.copy(self.out / LAST, unfinished)
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -149,11 +147,12 @@ def _keep_epochs_before(epoch, history):
     with open(history, newline="") as file:
         reader = csv.DictReader(file)
         rows = list(reader)[:epoch]
-    unfinished = history.with_name(f"unfinished_{history.name}")
-    with open(unfinished, "w", newline="") as file:
+    with (
+        replacing(history) as unfinished,
+        open(unfinished, "w", newline="") as file,
+    ):
         if rows:
             writer = csv.DictWriter(file, reader.fieldnames)
             writer.writeheader()
             writer.writerows(rows)
-    os.replace(unfinished, history)
     return rows

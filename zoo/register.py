@@ -9,7 +9,6 @@ everything into `weights_manifest.json`.
 
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +19,7 @@ import keras
 import numpy as np
 import typer
 
+from keras_attn.replacing import replacing
 from keras_attn.weights import golden
 from keras_attn.weights import load_weights
 from keras_attn.weights import manifest
@@ -57,26 +57,24 @@ def register(run, weight_id, data_dir):
     load_weights(model, run / "last.weights.h5")
     WEIGHTS.mkdir(parents=True, exist_ok=True)
     file = WEIGHTS / f"{weight_id}.weights.h5"
-    unfinished = WEIGHTS / f"unfinished_{file.name}"
-    save_compactly(model, unfinished)
-    load_weights(model, unfinished)
-    measured, _ = evaluate.measure(
-        model.predict_on_batch,
-        data.evaluation_batches(split, size),
-        split.class_names,
-    )
-
-    history = runs.keep(run)
-    entry = {
-        "id": weight_id,
-        "file": file.name,
-        **_network(recipe, model, unfinished),
-        "class_names": data_set,
-        "metrics": {data_set: {"val": {key: measured[key] for key in METRICS}}},
-        "training": _training(run, recipe, weight_id, history),
-    }
-    document = _with(entry, data_set, split.class_names)
-    os.replace(unfinished, file)
+    with replacing(file) as unfinished:
+        save_compactly(model, unfinished)
+        load_weights(model, unfinished)
+        measured, _ = evaluate.measure(
+            model.predict_on_batch,
+            data.evaluation_batches(split, size),
+            split.class_names,
+        )
+        measured = {key: measured[key] for key in METRICS}
+        entry = {
+            "id": weight_id,
+            "file": file.name,
+            **_network(recipe, model, unfinished),
+            "class_names": data_set,
+            "metrics": {data_set: {"val": measured}},
+            "training": _training(run, recipe, weight_id, runs.keep(run)),
+        }
+        document = _with(entry, data_set, split.class_names)
     train.write_json(Path(manifest.FILE_NAME), document)
     return entry
 
@@ -154,7 +152,6 @@ def _recipe(run, weight_id):
 def save_compactly(model, file):
     """Save weights with everything but vectors and scalars in float16."""
     whole = file.with_name(f"whole_{file.name}")
-    compact = file.with_name(f"compact_{file.name}")
     model.save_weights(whole)
 
     def copy(name, item):
@@ -165,10 +162,9 @@ def save_compactly(model, file):
             dtype = "float16" if item.ndim > 1 else item.dtype
             target[name] = item[()].astype(dtype)
 
-    with h5py.File(whole) as source, h5py.File(compact, "w") as target:
+    with h5py.File(whole) as source, h5py.File(file, "w") as target:
         source.visititems(copy)
     whole.unlink()
-    os.replace(compact, file)
 
 
 def _with(entry, data_set, class_names):

@@ -8,10 +8,10 @@ file the history. NAME is that of the output folder,
 import csv
 import dataclasses
 import json
-import os
 import shutil
 from pathlib import Path
 
+from keras_attn.replacing import replacing
 from zoo import train
 
 FOLDER = Path("zoo/results/training")
@@ -57,9 +57,8 @@ def keep(folder):
     name = folder.name
     FOLDER.mkdir(parents=True, exist_ok=True)
     history = FOLDER / f"{name}.csv"
-    unfinished = FOLDER / f"unfinished_{name}.csv"
-    shutil.copy(folder / "history.csv", unfinished)
-    os.replace(unfinished, history)
+    with replacing(history) as unfinished:
+        shutil.copy(folder / "history.csv", unfinished)
     record = {
         "started": json.loads((folder / train.RUN).read_text()),
         "recipe": json.loads((folder / train.RECIPE).read_text()),

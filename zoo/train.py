@@ -10,7 +10,6 @@ goes on after its last whole epoch when it is started again.
 
 import csv
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -219,10 +218,11 @@ def _result(history, seconds_per_epoch):
 
 
 def write_json(path, content):
-    """Write beside the place and rename: the whole file, or none."""
-    unfinished = path.with_name(f"unfinished_{path.name}")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    os.replace(unfinished, path)
+    """Write the whole file, or none."""
+    from keras_attn.replacing import replacing  # with it, Keras
+
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ def write(classifier, folder, shape):
 
     model = classifier.model
     batch = shape[0]
+    # `archive.track(model)` would store all weights a second time:
+    # https://github.com/keras-team/keras/issues/23553
     archive = keras.export.ExportArchive()
-    archive.track(model)
     archive.add_endpoint(
         "serve", model, [keras.InputSpec("float32", shape, name="image")]
     )

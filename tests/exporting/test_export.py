@@ -74,6 +74,8 @@ def test_every_attention_type_in_every_format(attention, tmp_path):
     served = tf.saved_model.load(folder)
     outputs = served.serve(images())
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    [stored] = (folder / "variables").glob("variables.data*")
+    assert stored.stat().st_size < 4.2 * model.count_params() + 30_000
 
     file = keras_attn.export(model, tmp_path / "a.tflite", format="litert")
     for count in (1, 8):

@@ -4,7 +4,6 @@ import csv
 import importlib.metadata
 import os
 import platform
-import tempfile
 from pathlib import Path
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -13,18 +12,20 @@ PACKAGES = ("tensorflow", "keras", "jax", "torch", "gsa-pytorch", "numpy")
 
 def write(path, rows, **facts):
     """Write dictionaries with the same keys to `path`, all or nothing."""
+    from keras_attn.replacing import replacing  # with it, Keras
+
     path = Path(path)
     facts = {**machine(), **facts}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        unfinished = Path(folder) / path.name
-        with open(unfinished, "w", newline="") as file:
-            for key, value in facts.items():
-                file.write(f"# {key}: {value}\n")
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(unfinished, path)
+    with (
+        replacing(path) as unfinished,
+        open(unfinished, "w", newline="") as file,
+    ):
+        for key, value in facts.items():
+            file.write(f"# {key}: {value}\n")
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read(path):
