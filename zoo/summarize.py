@@ -4,8 +4,8 @@
 
 Keeps what is needed of the given runs in `zoo/results/training`, then makes
 from everything there, for each data set, `zoo/results/comparison_DATASET.csv`,
-plots, and the table between its marks in the README; and the README's table of
-published weights.
+plots, and the table between its marks in the README; and the README's tables of
+published weights and of what was measured of them.
 """
 
 import statistics
@@ -23,7 +23,6 @@ from zoo.benchmark import tables
 README = Path("README.md")
 RESULTS = Path("zoo/results")
 LATENCY = RESULTS / "benchmark_comparison.csv"
-RECTANGLES = RESULTS / "rectangles.csv"
 DATA_SETS = "cifar100", "tiny_imagenet"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -44,9 +43,11 @@ def main(
         raise SystemExit(f"zoo.summarize: {error}") from None
     for data in DATA_SETS:
         summarize(data)
-    if RECTANGLES.is_file():
-        rows, _ = tables.read(RECTANGLES)
-        _write_table("rectangles", table_of_rectangles(rows))
+    for name, table in STUDIES.items():
+        path = RESULTS / f"{name}.csv"
+        if path.is_file():
+            rows, _ = tables.read(path)
+            _write_table(name, table(rows))
     ids = keras_attn.list_models()
     _write_table("weights", table_of_weights(map(manifest.entry, ids)))
 
@@ -177,6 +178,48 @@ def table_of_rectangles(rows):
             f"| {row['mean_iou']:.3f} |"
         )
     return _markdown(header, lines)
+
+
+def table_of_exports(rows):
+    """Return the rows of `zoo.export_matrix`, a line for each weight."""
+    by_id = {}
+    for row in rows:
+        by_id.setdefault(row["id"], {})[row["format"]] = (
+            f"{100 * row['top1']:.1f} %, {row['bytes'] / 1e6:.1f} MB, "
+            f"{row['median_ms']:.1f} ms"
+        )
+    formats = list(dict.fromkeys(row["format"] for row in rows))
+    lines = [
+        f"| `{weight_id}` | {' | '.join(cells[name] for name in formats)} |"
+        for weight_id, cells in by_id.items()
+    ]
+    return _markdown(f"| id | {' | '.join(formats)} |", lines)
+
+
+def table_of_fine_tuning(rows):
+    """Return the rows of `zoo.study.fine_tuning` as a Markdown table."""
+    header = "| network | images | epochs | pretrained | from scratch |"
+    by_id = {}
+    for row in rows:
+        by_id.setdefault(row["id"], {})[row["begin"]] = row
+    lines = []
+    for weight_id, begins in by_id.items():
+        pretrained, scratch = begins["pretrained"], begins["from scratch"]
+        lines.append(
+            f"| `{weight_id}` | {pretrained['images']:.0f} "
+            f"| {pretrained['epochs']:.0f} | {100 * pretrained['top1']:.1f} % "
+            f"| {100 * scratch['top1']:.1f} % |"
+        )
+    return _markdown(header, lines)
+
+
+# What is measured of published weights: the name of its CSV file in
+# zoo/results, which is also that of its marks in the README.
+STUDIES = {
+    "rectangles": table_of_rectangles,
+    "export": table_of_exports,
+    "fine_tuning_cifar100": table_of_fine_tuning,
+}
 
 
 def table_of_weights(entries):
