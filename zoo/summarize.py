@@ -24,6 +24,7 @@ README = Path("README.md")
 RESULTS = Path("zoo/results")
 LATENCY = RESULTS / "benchmark_comparison.csv"
 RECTANGLES = RESULTS / "rectangles.csv"
+FAITHFULNESS = RESULTS / "faithfulness.csv"
 DATA_SETS = "cifar100", "tiny_imagenet"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -47,6 +48,9 @@ def main(
     if RECTANGLES.is_file():
         rows, _ = tables.read(RECTANGLES)
         _write_table("rectangles", table_of_rectangles(rows))
+    if FAITHFULNESS.is_file():
+        rows, _ = tables.read(FAITHFULNESS)
+        _write_table("faithfulness", table_of_faithfulness(rows))
     ids = keras_attn.list_models()
     _write_table("weights", table_of_weights(map(manifest.entry, ids)))
 
@@ -175,6 +179,25 @@ def table_of_rectangles(rows):
             f"| {row['rectangle']} | {row['size']} | {row['boxes']} "
             f"| {row['images']:.0f} | {100 * row['center_in_box']:.1f} % "
             f"| {row['mean_iou']:.3f} |"
+        )
+    return _markdown(header, lines)
+
+
+def table_of_faithfulness(rows):
+    """Return the rows of `zoo.study.faithfulness` as a Markdown table."""
+    header = (
+        "| network | map | boxes | images | pointing game (%) | energy (%) "
+        "| deletion (%) | insertion (%) |"
+    )
+    lines = []
+    for row in rows:
+        measured = [
+            f"{100 * row[name]:.1f} ± {100 * row[f'{name}_error']:.1f}"
+            for name in ("pointing_game", "energy", "deletion", "insertion")
+        ]
+        lines.append(
+            f"| {row['id']} | {row['map']} | {row['boxes']} "
+            f"| {row['images']:.0f} | {' | '.join(measured)} |"
         )
     return _markdown(header, lines)
 
