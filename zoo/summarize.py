@@ -180,6 +180,25 @@ def table_of_rectangles(rows):
     return _markdown(header, lines)
 
 
+def table_of_faithfulness(rows):
+    """Return the rows of `zoo.study.faithfulness` as a Markdown table."""
+    header = (
+        "| network | map | boxes | images | pointing game (%) | energy (%) "
+        "| deletion (%) | insertion (%) |"
+    )
+    lines = []
+    for row in rows:
+        measured = [
+            f"{100 * row[name]:.1f} ± {100 * row[f'{name}_error']:.1f}"
+            for name in ("pointing_game", "energy", "deletion", "insertion")
+        ]
+        lines.append(
+            f"| {row['id']} | {row['map']} | {row['boxes']} "
+            f"| {row['images']:.0f} | {' | '.join(measured)} |"
+        )
+    return _markdown(header, lines)
+
+
 def table_of_exports(rows):
     """Return the rows of `zoo.export_matrix`, a line for each weight."""
     by_id = {}
@@ -217,6 +236,7 @@ def table_of_fine_tuning(rows):
 # zoo/results, which is also that of its marks in the README.
 STUDIES = {
     "rectangles": table_of_rectangles,
+    "faithfulness": table_of_faithfulness,
     "export": table_of_exports,
     "fine_tuning_cifar100": table_of_fine_tuning,
 }

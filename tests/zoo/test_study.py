@@ -1,9 +1,18 @@
 """What is measured of trained networks."""
 
+import types
+
+import keras
 import numpy as np
 import pytest
+from PIL import Image
 
+from keras_attn.applications import AttnResNet
+from keras_attn.layers import RectangularAttention2D
+from zoo.benchmark import tables
 from zoo.data.sources import tiny_imagenet_boxes
+from zoo.study import __main__ as command
+from zoo.study import faithfulness
 from zoo.study import rectangles as study
 
 
@@ -86,3 +95,230 @@ def test_centers_are_in_boxes_where_they_should_be():
         [[-0.5, -0.5, 1, 1, 0], [0.1, -0.5, 1, 1, 0], [-0.1, -0.1, 1, 1, 0]]
     )
     assert list(study.center_in_box(rectangles, boxes)) == [True, False, True]
+
+
+def test_half_of_the_image_is_still_a_small_box():
+    boxes = np.array([[0.0, 0, 8, 16], [0, 0, 8, 17], [0, 0, 16, 16]])
+    subsets = study.subsets(boxes, size=16)
+    assert list(subsets["all"]) == [True, True, True]
+    assert list(subsets["up to half of the image"]) == [True, False, False]
+
+
+# Three of the nine pixels of a map: the upper right one, and its neighbours.
+CORNER = np.array([[1.0, 0, 3, 2]])
+
+
+def test_pixels_are_in_a_box_that_holds_their_middle():
+    rows, columns = np.nonzero(faithfulness.inside(CORNER, 3)[0])
+    assert list(zip(rows, columns)) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    narrow = np.array([[0.6, 0, 2.4, 3]])
+    assert faithfulness.inside(narrow, 3)[0].sum(axis=0).tolist() == [0, 3, 0]
+
+
+def test_the_pointing_game_shares_a_tie():
+    hit, miss, shared, nothing = np.zeros((4, 3, 3))
+    hit[0, 2], hit[2, 0] = 2, 1
+    miss[0, 0], miss[0, 2] = 2, 1
+    shared[0, 0] = shared[0, 2] = shared[1, 2] = 2
+    maps = np.stack([hit, miss, shared, nothing])
+    boxes = np.repeat(CORNER, 4, axis=0)
+    np.testing.assert_allclose(
+        faithfulness.pointing_game(maps, boxes), [1, 0, 2 / 3, 4 / 9]
+    )
+
+
+def test_the_energy_is_the_share_of_the_sum():
+    maps = np.stack([np.arange(9.0).reshape(3, 3), np.zeros((3, 3))])
+    boxes = np.repeat(CORNER, 2, axis=0)
+    np.testing.assert_allclose(
+        faithfulness.energy(maps, boxes), [(1 + 2 + 4 + 5) / 36, 4 / 9]
+    )
+
+
+def test_ties_decide_between_equal_pixels_only():
+    maps = np.array([[[1.0, 2], [2, 0]], [[1, 1], [1, 1]]])
+    ties = np.array([[[9.0, 1], [2, 8]], [[1, 4], [3, 2]]])
+    assert faithfulness.descending_ranks(maps, ties).tolist() == [
+        [[2, 1], [0, 3]],
+        [[3, 0], [1, 2]],
+    ]
+
+
+def test_rearranged_maps_keep_their_values():
+    maps = np.array([[[5.0, 6], [7, 8]]])
+    keys = np.array([[[1.0, 2], [2, 0]]])
+    ties = np.array([[[0.0, 1], [2, 0]]])
+    rearranged = faithfulness.rearranged(maps, keys, ties)
+    assert rearranged.tolist() == [[[6, 7], [8, 5]]]
+
+
+def test_areas_of_a_probability_that_is_a_weighted_sum():
+    """Of as many pixels as are exchanged after 1, 3, 5 ... of them."""
+    pixels = 2 * faithfulness.STEPS
+    ranks = np.arange(pixels)[::-1].reshape(1, 2, -1)
+    first, last, each = np.zeros((3, *ranks.shape, 1))
+    first[ranks == 0] = 1
+    last[ranks == pixels - 1] = 1
+    each[:] = 1 / pixels
+    for weights, deletion in ((first, 0), (last, 1), (each, 0.5)):
+
+        def probability(pictures, weights=weights):
+            return (weights * pictures).sum(axis=(1, 2, 3))
+
+        white, black = np.ones((1, 1, 1, 1)), np.zeros((1, 1, 1, 1))
+        for before, after, area in (
+            (white, black, deletion),
+            (black, white, 1 - deletion),
+        ):
+            measured = faithfulness.area_under_curve(
+                probability, before, after, ranks
+            )
+            np.testing.assert_allclose(measured, [area])
+
+
+def test_errors_are_those_of_the_differences():
+    """Values that differ a lot, and always by about the same."""
+    scores = {"energy": np.array([0.2, 0.5, 0.95, 9.0])}
+    reference = {"energy": np.array([0.1, 0.4, 0.75, 0.0])}
+    chosen = np.array([True, True, True, False])
+    row = faithfulness.means(scores, reference, chosen)
+    # Of the differences 0.1, 0.1, 0.2, over the root of 3.
+    error = np.sqrt(2) / 30 / np.sqrt(3)
+    assert row == {
+        "images": 3,
+        "energy": 0.55,
+        "energy_error": pytest.approx(error, abs=5e-5),
+    }
+
+
+def test_grad_cam_is_that_of_the_definition():
+    """Gradients by differences through the head, resizing by Pillow."""
+    model = AttnResNet(
+        (1, 1),
+        bottleneck=False,
+        width=8,
+        stem_strides=2,
+        input_shape=(16, 16, 3),
+        classes=3,
+        classifier_activation=None,
+    )
+    images = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3))
+    images = images.astype("float32")
+    classes = np.array([0, 1, 2, 1])
+    pool, classifier = model.layers[-2:]
+    features = keras.Model(model.inputs, pool.input).predict(images, verbose=0)
+    head = keras.Sequential([pool, classifier])
+    maps = faithfulness._grad_cam(model, images, classes)
+    assert maps.shape == (4, 16, 16) and maps.max(axis=(1, 2)).min() > 0
+    assert maps.min() == 0
+    _, height, width, channels = features.shape
+    for image, label, result in zip(features, classes, maps):
+        expected = np.zeros((height, width))
+        for channel in range(channels):
+            higher, lower = image.copy(), image.copy()
+            higher[..., channel] += 1
+            lower[..., channel] -= 1
+            logits = head(np.stack([higher, lower])).numpy()
+            slope = (logits[0, label] - logits[1, label]) / 2
+            expected += slope / (height * width) * image[..., channel]
+        expected = Image.fromarray(np.float32(np.maximum(expected, 0)))
+        expected = expected.resize((16, 16), Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(result, np.asarray(expected), atol=1e-5)
+
+
+def test_blurring_keeps_what_is_even_and_spreads_a_point():
+    even = np.full((1, 16, 16, 3), 7.0)
+    np.testing.assert_allclose(faithfulness.blurred(even), even)
+    point = np.zeros((1, 16, 16, 3))
+    point[0, 8, 8, 1] = 1
+    spread = faithfulness.blurred(point)[0]
+    assert spread[..., [0, 2]].max() == 0
+    # The Gaussian of deviation 2: one deviation from the middle.
+    ratio = spread[8, 10, 1] / spread[8, 8, 1]
+    assert ratio == pytest.approx(np.exp(-0.5), rel=0.05)
+
+
+def test_smooth_noise_is_highest_anywhere():
+    noise = faithfulness.smooth_noise(np.random.default_rng(0), (4000, 16, 16))
+    assert np.corrcoef(noise[:, 8, 8], noise[:, 8, 9])[0, 1] > 0.9
+    highest = noise.reshape(4000, -1).argmax(axis=-1)
+    halves = [highest // 16 < 8, highest % 16 < 8]
+    in_the_middle = np.isin(highest // 16, range(4, 12)) & np.isin(
+        highest % 16, range(4, 12)
+    )
+    assert np.mean(halves, axis=-1) == pytest.approx([0.5, 0.5], abs=0.03)
+    assert in_the_middle.mean() == pytest.approx(0.25, abs=0.03)
+
+
+def color_network():
+    """Red, green or blue, with a rectangle around what is bright."""
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = RectangularAttention2D(margin=1.0, saliency_initializer="ones")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    x = keras.layers.Dense(3, activation="softmax", name="predictions")(x)
+    model = keras.Model(inputs, x)
+    model.layers[-1].set_weights([8 * np.eye(3), np.zeros(3)])
+    return model
+
+
+def test_maps_of_a_network_that_needs_the_object_are_better_than_others():
+    """A coloured square in a corner, on black."""
+    boxes = np.array([[0.0, 0, 8, 8], [8, 0, 16, 8], [8, 8, 16, 16]])
+    images = (
+        255
+        * faithfulness.inside(boxes, 16)[..., None]
+        * np.eye(3)[:, None, None]
+    )
+    rows = faithfulness.compare(color_network(), images, np.arange(3), boxes)
+    assert [row["images"] for row in rows] == [3] * len(rows)
+    by_map = {row["map"]: row for row in rows if row["boxes"] == "all"}
+    middle, box = by_map["middle of the image"], by_map["annotated box"]
+    assert box["pointing_game"] == box["energy"] == 1
+    for name in ("attention", "Grad-CAM"):
+        good = by_map[name]
+        assert good["pointing_game"] == 1
+        assert good["energy"] > middle["energy"] + 0.05
+        assert good["deletion"] < middle["deletion"] - 0.05
+        assert good["insertion"] > middle["insertion"]
+    assert by_map["Grad-CAM"]["energy"] > 0.99
+
+
+def test_only_images_that_the_network_gets_right_count(data_dir, monkeypatch):
+    model = color_network()
+    never_blue = np.array([0, 0, -1e3])
+    model.layers[-1].set_weights([8 * np.eye(3), never_blue])
+    loaded = types.SimpleNamespace(model=model)
+    monkeypatch.setattr(faithfulness.keras_attn, "load", lambda _: loaded)
+    monkeypatch.setattr(faithfulness, "EVERY", 1)
+    rows = faithfulness.measure("colors", data_dir)
+    assert {row["images"] for row in rows} == {4}
+    assert {row["id"] for row in rows} == {"colors"}
+
+
+def test_a_network_without_a_map_of_the_image_is_an_error():
+    model = AttnResNet(
+        (1, 1),
+        bottleneck=False,
+        width=16,
+        stem_strides=2,
+        attention="expatt",
+        attention_stages=[3],
+        input_shape=(16, 16, 3),
+        classes=3,
+    )
+    with pytest.raises(ValueError, match="no attention map that depends"):
+        faithfulness._attention(model, np.zeros((1, 16, 16, 3)))
+
+
+def test_rows_of_other_networks_are_kept(tmp_path, monkeypatch):
+    def measure(weight_id, data_dir):
+        return [{"id": weight_id, "images": 5, "energy": measure.energy}]
+
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(faithfulness, "measure", measure)
+    for ids, measure.energy in ((["a", "b"], 0.1), (["a"], 0.2)):
+        arguments = ["faithfulness", *ids, "--data-dir", str(tmp_path)]
+        command.app(arguments, standalone_mode=False)
+    text = (tmp_path / "faithfulness.csv").read_text()
+    assert text.endswith("id,images,energy\nb,5,0.1\na,5,0.2\n")

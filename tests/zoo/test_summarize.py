@@ -90,3 +90,46 @@ def test_an_unfinished_run_is_not_kept(repository):
 def test_a_readme_without_marks_is_an_error():
     with pytest.raises(ValueError, match="<!-- cifar100 -->"):
         summarize.with_table("# Nothing\n", "cifar100", "|")
+
+
+def test_exports_are_a_line_for_each_weight():
+    rows = [
+        {"id": id, "format": name, "bytes": 2e6, "top1": top1, "median_ms": ms}
+        for id in ("a", "b")
+        for name, top1, ms in (("keras", 0.5, 3), ("litert", 0.25, 1.26))
+    ]
+    assert summarize.table_of_exports(rows).splitlines() == [
+        "| id | keras | litert |",
+        "|---|---|---|",
+        "| `a` | 50.0 %, 2.0 MB, 3.0 ms | 25.0 %, 2.0 MB, 1.3 ms |",
+        "| `b` | 50.0 %, 2.0 MB, 3.0 ms | 25.0 %, 2.0 MB, 1.3 ms |",
+    ]
+
+
+def test_fine_tuning_is_shown_beside_its_reference():
+    rows = [
+        {"id": "a", "begin": begin, "images": 500, "epochs": 30, "top1": top1}
+        for begin, top1 in (("from scratch", 0.25), ("pretrained", 0.5))
+    ]
+    table = summarize.table_of_fine_tuning(rows)
+    assert "| `a` | 500 | 30 | 50.0 % | 25.0 % |" in table
+
+
+def test_the_table_of_faithfulness_appears_with_its_file(repository):
+    readme = repository / "README.md"
+    with readme.open("a") as file:
+        file.write("<!-- faithfulness -->\n<!-- end of faithfulness -->\n")
+    summarize.app([], standalone_mode=False)
+    assert "Grad-CAM" not in readme.read_text()
+    row = {"id": "a", "map": "Grad-CAM", "boxes": "all", "images": 7}
+    row |= {"pointing_game": 0.5, "pointing_game_error": 0.01}
+    row |= {"energy": 0.25, "energy_error": 0.02}
+    row |= {"deletion": 0.1, "deletion_error": 0.003}
+    row |= {"insertion": 0.3, "insertion_error": 0.004}
+    tables.write("zoo/results/faithfulness.csv", [row])
+    summarize.app([], standalone_mode=False)
+    assert (
+        "| a | Grad-CAM | all | 7 | 50.0 ± 1.0 | 25.0 ± 2.0 | 10.0 ± 0.3 "
+        "| 30.0 ± 0.4 |\n"
+        "<!-- end of faithfulness -->"
+    ) in readme.read_text()

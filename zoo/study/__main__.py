@@ -36,6 +36,31 @@ def rectangles(ids: Ids, data_dir: DataDir):
 
 
 @app.command()
+def faithfulness(ids: Ids, data_dir: DataDir):
+    """Do maps show the object, and what the network needs?
+
+    Replaces the rows of these networks, and keeps those of others.
+    """
+    from zoo.study import faithfulness
+
+    path = tables.RESULTS / "faithfulness.csv"
+    for weight_id in ids:
+        rows = faithfulness.measure(weight_id, data_dir)
+        tables.write(path, [*_rows_of_others(path, weight_id), *rows])
+
+
+def _rows_of_others(path, weight_id):
+    if not path.is_file():
+        return []
+    rows, _ = tables.read(path)
+    return [
+        {**row, "images": int(row["images"])}
+        for row in rows
+        if row["id"] != weight_id
+    ]
+
+
+@app.command()
 def fine_tuning(
     ids: Ids,
     data_dir: DataDir,

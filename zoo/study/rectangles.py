@@ -61,11 +61,6 @@ def _repeated(rectangle, count):
 def _best(name, candidates, boxes):
     """Return a row for all boxes and one for the small ones, each with the
     size that has the highest mean IoU there."""
-    width, height = (boxes[:, 2:] - boxes[:, :2]).T
-    subsets = {
-        "all": np.full(len(boxes), True),
-        "up to half of the image": width * height <= SIZE**2 / 2,
-    }
     scores = {
         size: (
             center_in_box(rectangles, boxes),
@@ -74,7 +69,7 @@ def _best(name, candidates, boxes):
         for size, rectangles in candidates.items()
     }
     rows = []
-    for subset, chosen in subsets.items():
+    for subset, chosen in subsets(boxes).items():
         size, (inside, overlap) = max(
             scores.items(), key=lambda item: item[1][1][chosen].mean()
         )
@@ -89,6 +84,20 @@ def _best(name, candidates, boxes):
             }
         )
     return rows
+
+
+def subsets(boxes, size=SIZE):
+    """Return which boxes are in each subset, by its name.
+
+    Args:
+        boxes: Array `(n, 4)`: left, top, right, bottom edge in pixels.
+        size: Integer, height and width of the images, in pixels.
+    """
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    return {
+        "all": np.full(len(boxes), True),
+        "up to half of the image": width * height <= size**2 / 2,
+    }
 
 
 def center_in_box(rectangles, boxes, size=SIZE):
