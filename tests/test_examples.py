@@ -54,6 +54,19 @@ def test_a_fine_tuned_network_is_used_by_its_names(folder, tmp_path, options):
     assert json.loads(answer)[0]["predictions"][0]["name"] == "dark"
 
 
+def test_attention_is_drawn_for_each_picture(folder, tmp_path):
+    out = tmp_path / "where.png"
+    pictures = [folder / "dark" / "0.png", folder / "bright" / "0.png"]
+    run(
+        *("examples/see_attention.py", *pictures, "--out", out),
+        *("--model", "gsa_resnet14_small.cifar100_32", "--query", 3, 30),
+        *("--layers", "conv2*", "--layers", "conv4_block1_1*"),
+    )
+    width, height = Image.open(out).size
+    # A picture and two maps of each of three layers, in two rows.
+    assert width / height == pytest.approx(7 * 2.6 / (2 * 3.1), rel=0.05)
+
+
 def test_a_network_from_scratch_has_other_weights(folder, tmp_path):
     out = tmp_path / "mine.keras"
     printed = run(

@@ -2,9 +2,10 @@
 
     python -m zoo.export_matrix --data cifar100=DIR --data tiny_imagenet=DIR
 
-Writes `zoo/results/export.csv`, and what int8 costs into the manifest, from
-which `keras_attn.export` knows when to warn. Top-1 is that of every 20th
-validation image; int8 finds its ranges on training images.
+Replaces the rows of these weights in `zoo/results/export.csv`, and writes what
+int8 costs into the manifest, from which `keras_attn.export` knows when to warn.
+Top-1 is that of every 20th validation image; int8 finds its ranges on training
+images.
 """
 
 import json
@@ -55,20 +56,10 @@ def main(
 ):
     """Export every published weight in every format, and measure."""
     folders = dict(each.split("=", 1) for each in data)
-    rows = []
     for weight_id in ids or keras_attn.list_models():
-        own = measure(weight_id, folders)
-        rows += own
-        _enter_int8(weight_id, own)
-    kept = []
-    if RESULTS.is_file():
-        kept = [
-            row
-            for row in tables.read(RESULTS)[0]
-            if row["id"] not in {new["id"] for new in rows}
-        ]
-    rows = sorted(kept + rows, key=lambda row: row["id"])
-    tables.write(RESULTS, rows)
+        rows = measure(weight_id, folders)
+        tables.replace(RESULTS, rows, "id")
+        _enter_int8(weight_id, rows)
 
 
 def measure(weight_id, folders):

@@ -217,18 +217,16 @@ def table_of_exports(rows):
 
 def table_of_fine_tuning(rows):
     """Return the rows of `zoo.study.fine_tuning` as a Markdown table."""
-    header = "| network | images | epochs | pretrained | from scratch |"
-    by_id = {}
+    header = "| network | fine-tuned on | pretrained | from scratch |"
+    top1 = {}
     for row in rows:
-        by_id.setdefault(row["id"], {})[row["begin"]] = row
-    lines = []
-    for weight_id, begins in by_id.items():
-        pretrained, scratch = begins["pretrained"], begins["from scratch"]
-        lines.append(
-            f"| `{weight_id}` | {pretrained['images']:.0f} "
-            f"| {pretrained['epochs']:.0f} | {100 * pretrained['top1']:.1f} % "
-            f"| {100 * scratch['top1']:.1f} % |"
-        )
+        begins = top1.setdefault((row["id"], row["data"]), {})
+        begins[row["begin"]] = f"{100 * row['top1']:.1f} %"
+    lines = [
+        f"| `{weight_id}` | {cards.DATA_SETS[data][0]} "
+        f"| {begins['pretrained']} | {begins['from scratch']} |"
+        for (weight_id, data), begins in top1.items()
+    ]
     return _markdown(header, lines)
 
 
@@ -238,7 +236,7 @@ STUDIES = {
     "rectangles": table_of_rectangles,
     "faithfulness": table_of_faithfulness,
     "export": table_of_exports,
-    "fine_tuning_cifar100": table_of_fine_tuning,
+    "fine_tuning": table_of_fine_tuning,
 }
 
 

@@ -108,11 +108,11 @@ def test_exports_are_a_line_for_each_weight():
 
 def test_fine_tuning_is_shown_beside_its_reference():
     rows = [
-        {"id": "a", "begin": begin, "images": 500, "epochs": 30, "top1": top1}
+        {"id": "a", "begin": begin, "data": "cifar100", "top1": top1}
         for begin, top1 in (("from scratch", 0.25), ("pretrained", 0.5))
     ]
     table = summarize.table_of_fine_tuning(rows)
-    assert "| `a` | 500 | 30 | 50.0 % | 25.0 % |" in table
+    assert "| `a` | CIFAR-100 | 50.0 % | 25.0 % |" in table
 
 
 def test_the_table_of_faithfulness_appears_with_its_file(repository):

@@ -28,8 +28,17 @@ def write(path, rows, **facts):
         writer.writerows(rows)
 
 
+def replace(path, rows, *keys):
+    """Write rows in place of those with equal values of `keys`; keep others."""
+    new = {tuple(row[key] for key in keys) for row in rows}
+    kept = read(path)[0] if Path(path).is_file() else []
+    kept = [row for row in kept if tuple(row[key] for key in keys) not in new]
+    both = [*kept, *rows]
+    write(path, sorted(both, key=lambda row: tuple(row[key] for key in keys)))
+
+
 def read(path):
-    """Return the rows, numbers as floats, and the facts of a result file."""
+    """Return the rows, numbers as such, and the facts of a result file."""
     lines = Path(path).read_text().splitlines()
     comments = [line[2:] for line in lines if line.startswith("# ")]
     facts = dict(comment.split(": ", 1) for comment in comments)
@@ -38,10 +47,12 @@ def read(path):
 
 
 def _number(text):
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text
 
 
 def machine():

@@ -46,18 +46,7 @@ def faithfulness(ids: Ids, data_dir: DataDir):
     path = tables.RESULTS / "faithfulness.csv"
     for weight_id in ids:
         rows = faithfulness.measure(weight_id, data_dir)
-        tables.write(path, [*_rows_of_others(path, weight_id), *rows])
-
-
-def _rows_of_others(path, weight_id):
-    if not path.is_file():
-        return []
-    rows, _ = tables.read(path)
-    return [
-        {**row, "images": int(row["images"])}
-        for row in rows
-        if row["id"] != weight_id
-    ]
+        tables.replace(path, rows, "id")
 
 
 @app.command()
@@ -66,11 +55,14 @@ def fine_tuning(
     data_dir: DataDir,
     data: Annotated[str, typer.Option(help="To fine-tune on.")] = "cifar100",
 ):
-    """Fine-tuning on few images, pretrained against from scratch."""
+    """Fine-tuning on few images, pretrained against from scratch.
+
+    Replaces the rows of these networks and data, and keeps those of others.
+    """
     from zoo.study import fine_tuning
 
     rows = fine_tuning.measure(ids, data, data_dir)
-    tables.write(tables.RESULTS / f"fine_tuning_{data}.csv", rows)
+    tables.replace(tables.RESULTS / "fine_tuning.csv", rows, "data", "id")
 
 
 if __name__ == "__main__":
