@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -53,6 +54,12 @@ def test_a_fine_tuned_network_is_used_by_its_names(folder, tmp_path, options):
     )
     assert json.loads(answer)[0]["predictions"][0]["name"] == "dark"
 
+    exported = tmp_path / "mine.onnx"
+    run("-m", "keras_attn", "export", out, "--to", exported)
+    properties = onnx.load(exported).metadata_props
+    names = [x.value for x in properties if x.key == "class_names"]
+    assert names == ['["bright", "dark"]']
+
 
 def test_attention_is_drawn_for_each_picture(folder, tmp_path):
     out = tmp_path / "where.png"
@@ -62,9 +69,10 @@ def test_attention_is_drawn_for_each_picture(folder, tmp_path):
         *("--model", "gsa_resnet14_small.cifar100_32", "--query", 3, 30),
         *("--layers", "conv2*", "--layers", "conv4_block1_1*"),
     )
-    width, height = Image.open(out).size
-    # A picture and two maps of each of three layers, in two rows.
-    assert width / height == pytest.approx(7 * 2.6 / (2 * 3.1), rel=0.05)
+    with Image.open(out) as figure:
+        width, height = figure.size
+    # A picture and two maps of each of five layers, in two rows.
+    assert width / height == pytest.approx(11 * 2.6 / (2 * 3.1), rel=0.01)
 
 
 def test_a_network_from_scratch_has_other_weights(folder, tmp_path):

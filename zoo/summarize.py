@@ -189,7 +189,7 @@ def table_of_faithfulness(rows):
     lines = []
     for row in rows:
         measured = [
-            f"{100 * row[name]:.1f} ± {100 * row[f'{name}_error']:.1f}"
+            f"{100 * row[name]:.1f}" + _plus_minus(row[f"{name}_error"])
             for name in ("pointing_game", "energy", "deletion", "insertion")
         ]
         lines.append(
@@ -197,6 +197,10 @@ def table_of_faithfulness(rows):
             f"| {row['images']:.0f} | {' | '.join(measured)} |"
         )
     return _markdown(header, lines)
+
+
+def _plus_minus(error):
+    return f" ± {100 * error:.1f}" if error else ""
 
 
 def table_of_exports(rows):
