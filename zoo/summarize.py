@@ -24,6 +24,7 @@ README = Path("README.md")
 RESULTS = Path("zoo/results")
 LATENCY = RESULTS / "benchmark_comparison.csv"
 RECTANGLES = RESULTS / "rectangles.csv"
+SEGMENTATION = RESULTS / "segmentation.csv"
 DATA_SETS = "cifar100", "tiny_imagenet"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -47,6 +48,9 @@ def main(
     if RECTANGLES.is_file():
         rows, _ = tables.read(RECTANGLES)
         _write_table("rectangles", table_of_rectangles(rows))
+    if SEGMENTATION.is_file():
+        rows, _ = tables.read(SEGMENTATION)
+        _write_table("segmentation", table_of_segmentation(rows))
     ids = keras_attn.list_models()
     _write_table("weights", table_of_weights(map(manifest.entry, ids)))
 
@@ -175,6 +179,23 @@ def table_of_rectangles(rows):
             f"| {row['rectangle']} | {row['size']} | {row['boxes']} "
             f"| {row['images']:.0f} | {100 * row['center_in_box']:.1f} % "
             f"| {row['mean_iou']:.3f} |"
+        )
+    return _markdown(header, lines)
+
+
+def table_of_segmentation(rows):
+    """Return the rows of `zoo.study.segmentation` as a Markdown table."""
+    header = "| attention | parameters (M) | seeds | mean IoU | spread |"
+    by_attention = {}
+    for row in rows:
+        by_attention.setdefault(row["attention"], []).append(row)
+    lines = []
+    for attention, seeds in by_attention.items():
+        scores = [row["mean_iou"] for row in seeds]
+        lines.append(
+            f"| {attention} | {seeds[0]['parameters'] / 1e6:.2f} "
+            f"| {len(seeds)} | {statistics.mean(scores):.3f} "
+            f"| {max(scores) - min(scores):.3f} |"
         )
     return _markdown(header, lines)
 

@@ -5,6 +5,7 @@ import pytest
 
 from zoo.data.sources import tiny_imagenet_boxes
 from zoo.study import rectangles as study
+from zoo.study import segmentation
 
 
 def test_boxes_are_read_with_their_outer_edges(data_dir):
@@ -86,3 +87,20 @@ def test_centers_are_in_boxes_where_they_should_be():
         [[-0.5, -0.5, 1, 1, 0], [0.1, -0.5, 1, 1, 0], [-0.1, -0.1, 1, 1, 0]]
     )
     assert list(study.center_in_box(rectangles, boxes)) == [True, False, True]
+
+
+def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):
+    settings = {
+        "SEEDS": [3],
+        "SIZE": 64,
+        "IMAGES": 2,
+        "EPOCHS": 1,
+        "HELD_OUT": 2,
+    }
+    for name, value in settings.items():
+        monkeypatch.setattr(segmentation, name, value)
+    [row] = segmentation.measure(["none"])
+    assert row["attention"] == "none" and row["seed"] == 3
+    assert row["size"] == 64 and row["images"] == row["held_out"] == 2
+    assert row["epochs"] == 1 and row["parameters"] > 1e6
+    assert 0 <= row["mean_iou"] <= 1 and 0 <= row["ring"] <= 1
