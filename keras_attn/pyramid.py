@@ -29,30 +29,43 @@ def feature_pyramid(model):
     Raises:
         ValueError: if `model` has no such stages.
     """
+    levels = _levels(model)
+    if not levels:
+        raise ValueError(
+            "`model` must be a network of keras_attn.applications. The stages "
+            f"conv2, conv3, ... are not in it. Received: model={model.name!r}"
+        )
+    return FeaturePyramid(
+        model.inputs,
+        {level: layer.output for level, layer in levels.items()},
+        name=f"{model.name}_pyramid",
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_attn")
+class FeaturePyramid(keras.Model):
+    """What `feature_pyramid` returns; a class, so that a task that was saved
+    with it finds `pyramid_level_inputs` again when it is loaded."""
+
+    @property
+    def pyramid_level_inputs(self):
+        return {level: layer.name for level, layer in _levels(self).items()}
+
+
+def _levels(model):
+    """Return the last layer of each stage by the name of its level."""
     layers = {}
     for layer in model.layers:
         stage = STAGE.fullmatch(layer.name)
         if stage:
             layers[int(stage[1])] = layer  # the last one of each stage
     if not layers:
-        raise ValueError(
-            "`model` must be a network of keras_attn.applications. The stages "
-            f"conv2, conv3, ... are not in it. Received: model={model.name!r}"
-        )
+        return {}
     first = _level_of_stem(model)
-    by_level = {
+    return {
         f"P{first + stage - min(layers)}": layer
         for stage, layer in sorted(layers.items())
     }
-    pyramid = keras.Model(
-        model.inputs,
-        {level: layer.output for level, layer in by_level.items()},
-        name=f"{model.name}_pyramid",
-    )
-    pyramid.pyramid_level_inputs = {
-        level: layer.name for level, layer in by_level.items()
-    }
-    return pyramid
 
 
 def _level_of_stem(model):

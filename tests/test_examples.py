@@ -1,9 +1,11 @@
 """The examples run, on tiny data, as their heads say."""
 
 import json
+import runpy
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -87,3 +89,65 @@ def test_a_network_from_scratch_has_other_weights(folder, tmp_path):
     fresh = keras_attn.load(out).model.get_layer(kernel).kernel
     correlation = np.corrcoef(np.ravel(trained), np.ravel(fresh))[0, 1]
     assert abs(correlation) < 0.1
+
+
+def test_a_segmenter_learns_and_its_file_gives_the_same_masks(tmp_path):
+    out = tmp_path / "segmenter.keras"
+    example = runpy.run_path("examples/segment.py")
+    printed = run(
+        *("examples/segment.py", "--out", out, "--attention", "gsa"),
+        *("--images", 240, "--held-out", 40, "--size", 64),
+        *("--epochs", 3, "--batch-size", 8, "--learning-rate", 0.003),
+    )
+    figures = json.loads(printed.splitlines()[-1])
+    images, labels = example["pictures"](40, 64, example["HELD_OUT_SEED"])
+    # What one gets without looking: all pixels are ground.
+    assert figures["mean_iou"] > (labels == 0).mean() / 6 + 0.01
+
+    # This is another process than the one that trained.
+    model = keras.saving.load_model(out)
+    masks = model.predict(images, verbose=0).argmax(-1)
+    overlaps = [
+        ((masks == label) & (labels == label)).sum()
+        / max(1, ((masks == label) | (labels == label)).sum())
+        for label in range(6)
+    ]
+    for name, overlap in zip(example["CLASSES"], overlaps):
+        assert figures[name] == pytest.approx(overlap, abs=1e-3)
+
+
+def test_generated_pictures_come_from_their_seed_alone():
+    pictures = runpy.run_path("examples/segment.py")["pictures"]
+    images, labels = pictures(3, 32, 1)
+    for array, again in zip((images, labels), pictures(3, 32, 1)):
+        np.testing.assert_array_equal(array, again)
+    for array, other in zip((images, labels), pictures(3, 32, 2)):
+        assert (array != other).any()
+
+
+def test_generated_shapes_are_what_their_labels_say():
+    example = runpy.run_path("examples/segment.py")
+    images, labels = example["pictures"](60, 64, 1)
+    assert images.shape == (60, 64, 64, 3) and images.dtype == "uint8"
+    assert set(np.unique(labels)) == set(range(len(example["CLASSES"])))
+    assert 0.5 < (labels == 0).mean() < 0.9
+    # Where the label changes, so does the picture, far more than elsewhere.
+    steps = abs(np.diff(images.astype(int), axis=2)).mean(-1)
+    edges = np.diff(labels.astype(int), axis=2) != 0
+    assert steps[edges].mean() > 2 * steps[~edges].mean()
+    # But a colour says nothing of the class.
+    means = [images[labels == label].mean(0) for label in range(6)]
+    assert np.ptp(means, axis=0).max() < 80
+
+
+def test_outlines_have_the_areas_of_their_shapes():
+    outline = runpy.run_path("examples/segment.py")["outline"]
+    x, y = (np.mgrid[:300, :300] - 149.5) / 100  # radius 1 is 100 pixels
+    for shape, area in {
+        "disc": np.pi,
+        "square": 2,
+        "triangle": 3 * np.sqrt(3) / 4,
+        "cross": 2 * 0.6 * 2 - 0.6**2,
+        "ring": np.pi * (1 - 0.6**2),
+    }.items():
+        assert outline(shape, x, y).sum() / 1e4 == pytest.approx(area, rel=0.02)

@@ -62,6 +62,21 @@ def test_segmentation_of_keras_cv_takes_it_and_learns():
     assert losses[-1] < losses[0]
 
 
+def test_a_saved_task_finds_the_levels_again(tmp_path):
+    import keras_cv
+
+    pyramid = keras_attn.feature_pyramid(backbone())
+    model = keras_cv.models.DeepLabV3Plus(num_classes=2, backbone=pyramid)
+    model.save(tmp_path / "task.keras")
+    again = keras.saving.load_model(tmp_path / "task.keras")
+    levels = dict(again.backbone.pyramid_level_inputs)
+    assert levels == pyramid.pyramid_level_inputs
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3))
+    np.testing.assert_array_equal(
+        again.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+
+
 def test_other_networks_are_refused():
     image = keras.Input((8, 8, 3))
     other = keras.Model(image, keras.layers.Conv2D(2, 3)(image), name="other")

@@ -234,13 +234,31 @@ def table_of_fine_tuning(rows):
     return _markdown(header, lines)
 
 
-# What is measured of published weights: the name of its CSV file in
+def table_of_segmentation(rows):
+    """Return the rows of `zoo.study.segmentation` as a Markdown table."""
+    header = "| attention | parameters (M) | seeds | mean IoU | spread |"
+    by_attention = {}
+    for row in rows:
+        by_attention.setdefault(row["attention"], []).append(row)
+    lines = []
+    for attention, seeds in by_attention.items():
+        scores = [row["mean_iou"] for row in seeds]
+        lines.append(
+            f"| {attention} | {seeds[0]['parameters'] / 1e6:.2f} "
+            f"| {len(seeds)} | {statistics.mean(scores):.3f} "
+            f"| {max(scores) - min(scores):.3f} |"
+        )
+    return _markdown(header, lines)
+
+
+# What else is measured: the name of its CSV file in
 # zoo/results, which is also that of its marks in the README.
 STUDIES = {
     "rectangles": table_of_rectangles,
     "faithfulness": table_of_faithfulness,
     "export": table_of_exports,
     "fine_tuning": table_of_fine_tuning,
+    "segmentation": table_of_segmentation,
 }
 
 

@@ -14,6 +14,7 @@ from zoo.data.sources import tiny_imagenet_boxes
 from zoo.study import __main__ as command
 from zoo.study import faithfulness
 from zoo.study import rectangles as study
+from zoo.study import segmentation
 
 
 def test_boxes_are_read_with_their_outer_edges(data_dir):
@@ -322,3 +323,20 @@ def test_rows_of_other_networks_are_kept(tmp_path, monkeypatch):
         command.app(arguments, standalone_mode=False)
     text = (tmp_path / "faithfulness.csv").read_text()
     assert text.endswith("id,images,energy\nb,5,0.1\na,5,0.2\n")
+
+
+def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):
+    settings = {
+        "SEEDS": [3],
+        "SIZE": 64,
+        "IMAGES": 2,
+        "EPOCHS": 1,
+        "HELD_OUT": 2,
+    }
+    for name, value in settings.items():
+        monkeypatch.setattr(segmentation, name, value)
+    [row] = segmentation.measure(["none"])
+    assert row["attention"] == "none" and row["seed"] == 3
+    assert row["size"] == 64 and row["images"] == row["held_out"] == 2
+    assert row["epochs"] == 1 and row["parameters"] > 1e6
+    assert 0 <= row["mean_iou"] <= 1 and 0 <= row["ring"] <= 1

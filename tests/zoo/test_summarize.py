@@ -87,6 +87,30 @@ def test_an_unfinished_run_is_not_kept(repository):
         summarize.app([str(folder)], standalone_mode=False)
 
 
+def test_segmentation_becomes_a_table_with_a_row_for_each_attention(
+    repository,
+):
+    readme = repository / "README.md"
+    marks = "<!-- segmentation -->\n<!-- end of segmentation -->\n"
+    readme.write_text(readme.read_text() + marks)
+    summarize.app([], standalone_mode=False)
+    assert marks in readme.read_text()  # nothing was measured yet
+    rows = [
+        {"attention": name, "parameters": 1_250_000, "mean_iou": mean_iou}
+        for name, mean_iou in (("none", 0.5), ("gsa", 0.6), ("none", 0.52))
+    ]
+    tables.write("zoo/results/segmentation.csv", rows)
+    summarize.app([], standalone_mode=False)
+    lines = readme.read_text().splitlines()
+    assert lines[-5:] == [
+        "| attention | parameters (M) | seeds | mean IoU | spread |",
+        "|---|---|---|---|---|",
+        "| none | 1.25 | 2 | 0.510 | 0.020 |",
+        "| gsa | 1.25 | 1 | 0.600 | 0.000 |",
+        "<!-- end of segmentation -->",
+    ]
+
+
 def test_a_readme_without_marks_is_an_error():
     with pytest.raises(ValueError, match="<!-- cifar100 -->"):
         summarize.with_table("# Nothing\n", "cifar100", "|")

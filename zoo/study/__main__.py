@@ -65,5 +65,21 @@ def fine_tuning(
     tables.replace(tables.RESULTS / "fine_tuning.csv", rows, "data", "id")
 
 
+@app.command()
+def segmentation(
+    attentions: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ATTENTION...", help="Attention types, or none."
+        ),
+    ],
+):
+    """Segmentation of generated pictures, trained from random weights."""
+    from zoo.study import segmentation
+
+    rows = segmentation.measure(attentions)
+    tables.write(tables.RESULTS / "segmentation.csv", rows)
+
+
 if __name__ == "__main__":
     app()
