@@ -5,7 +5,8 @@
 
 For self-attention (`--model gsa_...`, `expatt_...`, `aa_...`), `--query 16 16`
 draws what the pixel in row 16 and column 16 of the network's own image attends
-to, instead of what all pixels together do.
+to, instead of what all pixels together do. With `--model` given twice, the
+second comes below the first: a network before and after fine-tuning.
 """
 
 from pathlib import Path
@@ -25,8 +26,8 @@ def main(
     pictures: Annotated[list[Path], typer.Argument(help="Image files.")],
     out: Annotated[Path, typer.Option(help="The picture to write.")],
     model: Annotated[
-        str, typer.Option(help="Whatever keras_attn.load takes.")
-    ] = "cram_resnet18_small.tiny_imagenet_64",
+        list[str], typer.Option(help="Whatever keras_attn.load takes.")
+    ] = ("cram_resnet18_small.tiny_imagenet_64",),
     layers: Annotated[
         list[str] | None,
         typer.Option(help="Names or patterns like 'conv4*'. Default: all."),
@@ -37,6 +38,19 @@ def main(
     ] = None,
 ):
     """Draw where every attention layer of a network looks."""
+    figures = [draw(each, pictures, layers or "*", query) for each in model]
+    width = max(figure.width for figure in figures)
+    height = sum(figure.height for figure in figures)
+    whole = Image.new("RGB", (width, height), "white")
+    top = 0
+    for figure in figures:
+        whole.paste(figure, (0, top))
+        top += figure.height
+    whole.save(out)
+
+
+def draw(model, pictures, layers, query):
+    """Return the attention of one network as a picture."""
     classifier = keras_attn.load(model)
     images = np.stack([classifier.prepare(picture) for picture in pictures])
     probabilities = classifier.predict(images, verbose=0)
@@ -44,12 +58,14 @@ def main(
     figure = keras_attn.plot_attention(
         classifier.model,
         images,
-        layers or "*",
+        layers,
         query,
         captions=[f"{name}, {share:.0%}" for [(_, name, share)] in best],
         pictures=[sharp(picture) for picture in pictures],
     )
-    figure.savefig(out, dpi=80)
+    figure.set_dpi(80)
+    figure.canvas.draw()
+    return Image.fromarray(np.array(figure.canvas.buffer_rgba())[..., :3])
 
 
 def sharp(picture):

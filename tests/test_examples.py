@@ -68,13 +68,17 @@ def test_attention_is_drawn_for_each_picture(folder, tmp_path):
     pictures = [folder / "dark" / "0.png", folder / "bright" / "0.png"]
     run(
         *("examples/see_attention.py", *pictures, "--out", out),
-        *("--model", "gsa_resnet14_small.cifar100_32", "--query", 3, 30),
-        *("--layers", "conv2*", "--layers", "conv4_block1_1*"),
+        *("--model", "gsa_resnet14_small.cifar100_32", "--model", WEIGHT),
+        *("--query", 3, 30, "--layers", "conv3*", "--layers", "conv4_block1*"),
     )
     with Image.open(out) as figure:
         width, height = figure.size
-    # A picture and two maps of each of five layers, in two rows.
-    assert width / height == pytest.approx(11 * 2.6 / (2 * 3.1), rel=0.01)
+        pixels = np.asarray(figure)
+    # A picture and two maps of each of six layers, in two rows of panels for
+    # each network. ExpAtt has one map a layer: its rows are shorter.
+    assert width / height == pytest.approx(13 * 2.6 / (4 * 3.1), rel=0.01)
+    upper, lower = np.split(pixels[:, width * 8 // 13 :] < 250, 2)
+    assert upper.any() and not lower.any()
 
 
 def test_a_network_from_scratch_has_other_weights(folder, tmp_path):

@@ -28,7 +28,7 @@ from zoo.benchmark import tables
 from zoo.benchmark import timing
 
 RESULTS = Path("zoo/results/export.csv")
-EVERY = 20
+EVERY = 10
 REPRESENTATIVES = 200
 SECONDS = 2
 
