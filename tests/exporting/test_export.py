@@ -14,8 +14,10 @@ from PIL import Image
 
 import keras_attn
 from keras_attn.applications import AttnResNet
+from keras_attn.weights import manifest
 from tests.subprocesses import run_python
 
+GSA = "gsa_resnet14_small.cifar100_32"
 ATTENTION = [None, "gsa", "expatt", "cram", "aa", "positionwise", "se", "cbam"]
 SIZE = 16
 
@@ -130,6 +132,37 @@ def test_quantized_files_are_smaller_and_near(
     beside = json.loads(file.with_suffix(".json").read_text())
     assert beside["quantize"] == quantize
     assert beside["input"]["height"] == SIZE
+
+
+def test_int8_of_gsa_agrees_with_float32(tmp_path):
+    """GSA is the hardest: products of what no softmax has normalised."""
+    pictures = crops(32)
+    expected = keras_attn.load(GSA).model.predict(pictures, verbose=0)
+    file = keras_attn.export(
+        GSA,
+        tmp_path / "gsa.tflite",
+        format="litert",
+        quantize="int8",
+        representative_data=crops(100, seed=1),
+    )
+    outputs, _ = run_litert(file, pictures)
+    agree = outputs.argmax(-1) == expected.argmax(-1)
+    assert agree.mean() > 0.75
+    assert np.abs(outputs - expected).mean() < 0.005  # of 100 classes
+
+
+def crops(count, seed=0, size=32):
+    """Squares cut from the example pictures, in many sizes."""
+    random = np.random.default_rng(seed)
+    files = sorted((manifest.REPOSITORY / "examples/images").glob("*.jpg"))
+    pictures = []
+    for index in range(count):
+        with Image.open(files[index % len(files)]) as picture:
+            side = random.integers(60, min(picture.size))
+            left, top = (random.integers(x - side + 1) for x in picture.size)
+            cut = picture.crop((left, top, left + side, top + side))
+            pictures.append(np.asarray(cut.resize((size, size))))
+    return np.stack(pictures).astype("float32")
 
 
 READ = """

@@ -116,6 +116,15 @@ def test_a_readme_without_marks_is_an_error():
         summarize.with_table("# Nothing\n", "cifar100", "|")
 
 
+@pytest.mark.parametrize("name", summarize.STUDIES)
+def test_the_readme_has_the_figures_of_the_studies(name):
+    """If not: python -m zoo.summarize"""
+    rows, _ = tables.read(summarize.RESULTS / f"{name}.csv")
+    table = summarize.STUDIES[name](rows)
+    readme = summarize.README.read_text("utf-8")
+    assert f"<!-- {name} -->\n{table}<!-- end of {name} -->\n" in readme
+
+
 def test_exports_are_a_line_for_each_weight():
     rows = [
         {"id": id, "format": name, "bytes": 2e6, "top1": top1, "median_ms": ms}
