@@ -322,7 +322,7 @@ def test_rows_of_other_networks_are_kept(tmp_path, monkeypatch):
         arguments = ["faithfulness", *ids, "--data-dir", str(tmp_path)]
         command.app(arguments, standalone_mode=False)
     text = (tmp_path / "faithfulness.csv").read_text()
-    assert text.endswith("id,images,energy\nb,5,0.1\na,5,0.2\n")
+    assert text.endswith("id,images,energy\na,5,0.2\nb,5,0.1\n")
 
 
 def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):
