@@ -52,6 +52,8 @@ def main(
     ] = False,
 ):
     """Fine-tune a pretrained classifier on classes of your own."""
+    if out.suffix != ".keras" or not out.parent.is_dir():
+        raise typer.BadParameter(f"--out {out}: no .keras file in a folder")
     keras.utils.set_random_seed(SEED)
     if mixed_precision:
         keras.config.set_dtype_policy("mixed_bfloat16")

@@ -53,6 +53,8 @@ def main(
     ] = 0,
 ):
     """Segment generated pictures."""
+    if out.suffix != ".keras" or not out.parent.is_dir():
+        raise typer.BadParameter(f"--out {out}: no .keras file in a folder")
     keras.utils.set_random_seed(seed)
     model = segmenter(None if attention == "none" else attention, size)
     steps = -(-images // batch_size) * epochs

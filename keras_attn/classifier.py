@@ -17,6 +17,7 @@ from keras_attn.weights import hub
 from keras_attn.weights import manifest
 from keras_attn.weights import published
 from keras_attn.weights.loading import CLASSIFIER
+from keras_attn.weights.loading import forget_classifier
 
 
 class Classifier:
@@ -195,8 +196,8 @@ def load(weights, classes=None, input_shape=None, verify=False):
             - the path of a folder with such a repository's files;
             - the path of a `.keras` file, which is read in Keras's safe mode.
               `Classifier.save` writes one with the class names in it.
-        classes: Names of other classes, or their number: the body is kept,
-            the classifier starts random.
+        classes: Names of other classes, or another number of classes: the
+            body is kept, the classifier starts random.
         input_shape: Another shape of the images, `(height, width, 3)`.
             Positional tables are interpolated.
         verify: Boolean, whether to check the network's answer to a golden
@@ -239,6 +240,9 @@ def load(weights, classes=None, input_shape=None, verify=False):
         classes=count,
         input_shape=input_shape or (*2 * (entry.input["size"],), 3),
     )
+    if count == len(entry.class_names) and class_names != entry.class_names:
+        # It fits, but these are other classes.
+        model.load_report = forget_classifier(model, model.load_report)
     if verify:
         golden.check(model, entry)
     return Classifier(

@@ -88,6 +88,7 @@ def classify(
     paths, failed = _find(images)
     _check_picture_path(explain, paths)
     classifier = _load(model)
+    _check_classifies(classifier, model)
     answers, shown = [], []
     with Progress(
         console=errors, transient=True, disable=not errors.is_terminal
@@ -129,6 +130,13 @@ def _check_picture_path(explain, images):
         fail(f"--explain {explain}: there is no folder {explain.parent}")
     if explain.resolve() in [path.resolve() for path in images]:
         fail(f"--explain {explain}: this is one of the images to classify")
+
+
+def _check_classifies(classifier, name):
+    if classifier.class_names is None:
+        fail(f"{name} holds no names of classes: save it by Classifier.save")
+    if None in classifier.input_size:
+        fail(f"{name} does not say which size its images have")
 
 
 def _load(weight_id):

@@ -30,7 +30,8 @@ def insert_attention(model, layer, after, residual=None):
     than 0.001, at any depth. `residual=True` makes this exact, too.
 
     Each insertion is a new layer with weights of its own, named after the
-    layer that it follows: `"conv4_block6_out_attention"`. A layer that is
+    layer that it follows, `"conv4_block6_out_attention"`, and with its dtype
+    policy. A layer that is
     called several times gets one attention layer that is called as often.
 
     Args:
@@ -76,7 +77,8 @@ def insert_attention(model, layer, after, residual=None):
             return outputs
         if original not in inserted:
             name = _unused(f"{original.name}_attention", taken)
-            inserted[original] = _make(layer, name, residual)
+            made = _make(layer, name, residual, original.dtype_policy)
+            inserted[original] = made
         return _attend(inserted[original], original, outputs)
 
     return _rebuild(model, targets, attend)
@@ -263,13 +265,15 @@ def _copy_inputs(model):
     return keras.tree.map_structure(lambda x: copies[id(x)], model.input)
 
 
-def _copy(layer, name=None):
+def _copy(layer, name=None, dtype_policy=None):
     """Return a layer, or another node of a graph, with new weights."""
     if type(layer) is keras.layers.Lambda:
         return _copy_lambda(layer, name or layer.name)
     config = layer.get_config()
     if name is not None:
         config["name"] = name
+    if dtype_policy is not None:
+        config["dtype"] = dtype_policy
     return type(layer).from_config(config)
 
 
@@ -308,7 +312,7 @@ def _unused(name, taken):
     return unused
 
 
-def _make(layer, name, residual):
+def _make(layer, name, residual, dtype_policy):
     """Return a new layer to insert."""
     is_layer = isinstance(layer, keras.layers.Layer)
     if not is_layer and callable(layer):
@@ -317,8 +321,9 @@ def _make(layer, name, residual):
     if residual is None:
         residual = not getattr(layer, "starts_as_identity", False)
     if residual:
-        return ReZero(_copy(layer, layer.name), name=name)
-    return _copy(layer, name)
+        inner = _copy(layer, layer.name, dtype_policy)
+        return ReZero(inner, name=name, dtype=dtype_policy)
+    return _copy(layer, name, dtype_policy)
 
 
 def _check_layer(argument, layer):

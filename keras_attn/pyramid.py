@@ -5,7 +5,8 @@ import re
 
 import keras
 
-STAGE = re.compile(r"conv([2-9])_(block\d+_out|attention)")
+# Behind a block or a stage there may be what `insert_attention` put there.
+STAGE = re.compile(r"conv([2-9])_(block\d+_out|attention)(_attention(_\d+)?)?")
 
 
 def feature_pyramid(model):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
+import typer
 from PIL import Image
 
 import keras_attn
@@ -61,6 +62,15 @@ def test_a_fine_tuned_network_is_used_by_its_names(folder, tmp_path, options):
     properties = onnx.load(exported).metadata_props
     names = [x.value for x in properties if x.key == "class_names"]
     assert names == ['["bright", "dark"]']
+
+
+@pytest.mark.parametrize("name", ["fine_tune", "segment"])
+def test_a_wrong_place_is_told_before_the_training(folder, name, tmp_path):
+    main = runpy.run_path(f"examples/{name}.py")["main"]
+    arguments = {"folder": folder} if name == "fine_tune" else {}
+    for out in (tmp_path / "mine.h5", tmp_path / "nowhere" / "mine.keras"):
+        with pytest.raises(typer.BadParameter, match="no .keras file"):
+            main(out=out, **arguments)
 
 
 def test_attention_is_drawn_for_each_picture(folder, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import keras_attn
 from keras_attn.applications import AttnResNet
 from keras_attn.applications import AttnResNet18Small
+from keras_attn.layers import RectangularAttention2D
 
 
 def backbone(attention="gsa", stem_strides=4, size=64):
@@ -46,6 +47,18 @@ def test_a_stage_ends_after_its_attention():
         pyramid.predict(images, verbose=0)["P3"],
         last.predict(images, verbose=0),
     )
+
+
+def test_a_stage_ends_after_what_was_inserted():
+    model = keras_attn.insert_attention(
+        AttnResNet((1, 1), width=8, include_top=False),
+        RectangularAttention2D(),
+        after="conv*_block1_out",
+    )
+    assert keras_attn.feature_pyramid(model).pyramid_level_inputs == {
+        "P2": "conv2_block1_out_attention",
+        "P3": "conv3_block1_out_attention",
+    }
 
 
 def test_segmentation_of_keras_cv_takes_it_and_learns():

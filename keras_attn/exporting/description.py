@@ -21,16 +21,17 @@ def describe(classifier, shape):
     _, height, width, _ = shape
     description = {
         "name": entry.id if entry else classifier.model.name,
-        "input": {
-            "height": height,
-            "width": width,
-            "pixel_range": [0, 255],
-            "resize": "shorter side",
-            "crop": "center",
-            "interpolation": classifier.interpolation,
-        },
-        "output": "probabilities of the classes",
+        "input": {"height": height, "width": width},
     }
-    if classifier.class_names is not None:
-        description["class_names"] = list(classifier.class_names)
-    return description
+    if classifier.class_names is None:
+        return description  # It may be any network.
+    description["input"] |= {
+        "pixel_range": [0, 255],
+        "resize": "shorter side",
+        "crop": "center",
+        "interpolation": classifier.interpolation,
+    }
+    return description | {
+        "output": "probabilities of the classes",
+        "class_names": list(classifier.class_names),
+    }

@@ -1,6 +1,7 @@
 """`keras_attn.export`: a SavedModel, a LiteRT file or an ONNX file."""
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from keras_attn.exporting.float32 import in_float32
 from keras_attn.images import find
 
 SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
+OTHER_SUFFIXES = (".tflite", ".onnx", ".keras", ".h5")  # no SavedModels
 MOST_REPRESENTATIVES = 500
 
 
@@ -46,7 +48,8 @@ def export(
 
     Args:
         model: Whatever `keras_attn.load` takes, a `keras_attn.Classifier`, or
-            a `keras.Model` with one image as input. A network of half
+            a `keras.Model` with one image as input; of such a model the file
+            says nothing but the size of its images. A network of half
             precision is exported in float32.
         path: The file or (SavedModel) folder to write. LiteRT files end in
             `.tflite`, ONNX files in `.onnx`.
@@ -56,12 +59,12 @@ def export(
             `representative_data`). Inputs and outputs stay float32.
         representative_data: Pictures that int8 finds its ranges with: a folder,
             a list of paths or pictures, or an array `(n, height, width, 3)`
-            with values from 0 to 255. The first 500 are used.
+            with values from 0 to 255. At most 500 are used, evenly chosen.
         input_size: Integer, the height and width of the images, where it is
             not the network's own. LiteRT files need a known size.
         batch_size: Integer. Defaults to any.
         overwrite: Boolean, whether to replace a file or a SavedModel at
-            `path`.
+            `path`, and `NAME.json` beside a LiteRT file.
 
     Returns:
         The path.
@@ -81,10 +84,13 @@ def export(
         _check_place(place, overwrite)
     classifier = _float32_classifier(model, input_size)
     shape = _input_shape(classifier.model, format, input_size, batch_size)
-    representatives = _representatives(classifier, representative_data)
+    representatives = _representatives(classifier, representative_data, shape)
     if quantize == "int8":
         _warn_of_int8(classifier)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with (
+        _errors_of_the_system(path),
+        tempfile.TemporaryDirectory(dir=path.parent) as folder,
+    ):
         unfinished = Path(folder) / path.name
         if format == "saved_model":
             saved_model.write(classifier, unfinished, shape)
@@ -98,6 +104,17 @@ def export(
     return path
 
 
+@contextlib.contextmanager
+def _errors_of_the_system(path):
+    """Raise what TensorFlow makes of a full disk as an `OSError`."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(f"{path} cannot be written: {error.message}") from error
+
+
 def _check_arguments(path, format, quantize, representative_data):
     if format not in SUFFIXES:
         raise ValueError(
@@ -108,6 +125,12 @@ def _check_arguments(path, format, quantize, representative_data):
         raise ValueError(
             f"A {format} file ends in {SUFFIXES[format]}. "
             f"Received: path={str(path)!r}"
+        )
+    if not SUFFIXES[format] and path.suffix in OTHER_SUFFIXES:
+        raise ValueError(
+            "A SavedModel is a folder: pass another `format` for a "
+            f"{path.suffix} file. Received: path={str(path)!r}, "
+            f"format={format!r}"
         )
     if quantize not in (None, *litert.QUANTIZATIONS):
         raise ValueError(
@@ -127,6 +150,11 @@ def _check_arguments(path, format, quantize, representative_data):
 
 
 def _check_backend():
+    if keras.config.image_data_format() == "channels_first":
+        raise ValueError(
+            "Exporting works with channels last. Received: "
+            "keras.config.image_data_format()='channels_first'"
+        )
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Exporting needs KERAS_BACKEND=tensorflow. The backend is "
@@ -149,18 +177,28 @@ def _check_place(path, overwrite):
 
 def _float32_classifier(model, input_size):
     """Return a `Classifier` in float32, of the wanted size if it can be."""
+    entry = None
     if isinstance(model, keras.Model):
         model = Classifier(model, None)
-    if isinstance(model, Classifier):
-        return Classifier(
-            in_float32(model.model),
-            model.class_names,
-            model.metadata,
-            interpolation=model.interpolation,
-        )
+    if not isinstance(model, Classifier):
+        model = _load(model, input_size)
+        entry = model.metadata
+        if entry and model.input_size != (entry.input["size"],) * 2:
+            entry = None  # It was measured at another size.
+    return Classifier(
+        in_float32(model.model),
+        model.class_names,
+        entry,  # What was given as an object may have been trained since.
+        interpolation=model.interpolation,
+    )
+
+
+def _load(weights, input_size):
+    if str(weights).endswith(".keras"):
+        return load(weights)
+    size = None if input_size is None else (input_size, input_size, 3)
     with _float32_policy():
-        size = None if input_size is None else (input_size, input_size, 3)
-        return load(model, input_shape=size)
+        return load(weights, input_shape=size)
 
 
 @contextlib.contextmanager
@@ -198,18 +236,28 @@ def _input_shape(model, format, input_size, batch_size):
     return batch_size, height, width, channels
 
 
-def _representatives(classifier, data):
+def _representatives(classifier, data, shape):
     """Return pictures as a float32 array, or `None`."""
     if data is None:
         return None
     if isinstance(data, str | os.PathLike):
         data = find(Path(data))
+    if not hasattr(data, "__getitem__"):
+        raise ValueError(
+            "`representative_data` must be a folder, a list or an array. "
+            f"Received: {type(data).__name__}"
+        )
     if len(data) == 0:
         raise ValueError("`representative_data` must hold at least one picture")
-    data = data[:MOST_REPRESENTATIVES]
-    size = classifier.input_size
-    if isinstance(data, np.ndarray) and data.shape[1:3] == size:
+    # Evenly: the first ones of a folder may all be of one class.
+    data = data[:: math.ceil(len(data) / MOST_REPRESENTATIVES)]
+    if isinstance(data, np.ndarray) and data.shape[1:] == shape[1:]:
         return data.astype("float32")
+    if classifier.input_size != shape[1:3] or shape[3] != 3:
+        raise ValueError(
+            "For this network, `representative_data` must be an array of "
+            f"shape (n, {', '.join(map(str, shape[1:]))})"
+        )
     return np.stack(
         [classifier.prepare(each) for each in data], dtype="float32"
     )

@@ -15,6 +15,9 @@ def in_float32(model):
     config = keras.saving.serialize_keras_object(model)
     copy = keras.saving.deserialize_keras_object(_with_float32(config))
     copy.set_weights(model.get_weights())
+    for layer in copy._flatten_layers():
+        if hasattr(layer, "finalize_state"):  # of normalization, from weights
+            layer.finalize_state()
     return copy
 
 

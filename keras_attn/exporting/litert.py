@@ -35,7 +35,7 @@ def write(classifier, path, shape, quantize, representatives):
     Raises:
         ValueError: if the network has operations that LiteRT has not.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source = Path(folder) / "saved_model"
         classifier.model.export(
             str(source),
@@ -68,4 +68,6 @@ def _convert(*arguments):
             f"{', '.join(lacking)}"
         )
     lines = done.stderr.strip().splitlines() or ["no message"]
+    if lines[-1].startswith("OSError"):
+        raise OSError(lines[-1])
     raise ValueError(f"The conversion to LiteRT failed: {lines[-1]}")

@@ -32,7 +32,7 @@ def write(classifier, folder, shape):
         lambda image: model(tf.cast(image, "float32"), training=False),
         [tf.TensorSpec(shape, "uint8", "image")],
     )
-    if None not in shape[1:3]:
+    if _classifies_pictures(model, shape):
         archive.add_endpoint(
             "serve_encoded",
             _of_files(classifier, shape[1:3]),
@@ -43,6 +43,17 @@ def write(classifier, folder, shape):
     extra.mkdir()
     text = json.dumps(describe(classifier, shape), indent=1)
     (extra / "keras_attn.json").write_text(text + "\n", "utf-8")
+
+
+def _classifies_pictures(model, shape):
+    _, height, width, channels = shape
+    outputs = model.outputs
+    return (
+        None not in (height, width)
+        and channels == 3
+        and len(outputs) == 1
+        and len(outputs[0].shape) == 2
+    )
 
 
 def _of_files(classifier, size):

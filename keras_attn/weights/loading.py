@@ -124,6 +124,21 @@ def _path(weights):
     return path
 
 
+def forget_classifier(model, report):
+    """Give the classifier random weights; return the report that says so."""
+    layer = model.get_layer(CLASSIFIER)
+    layer.kernel.assign(layer.kernel_initializer(layer.kernel.shape))
+    layer.bias.assign(layer.bias_initializer(layer.bias.shape))
+    forgotten = tuple(
+        name for name in report.loaded if name.startswith(f"{CLASSIFIER}/")
+    )
+    return dataclasses.replace(
+        report,
+        loaded=tuple(name for name in report.loaded if name not in forgotten),
+        reinitialized=(*report.reinitialized, *forgotten),
+    )
+
+
 def _fill(wanted, stored, model, path):
     """Write the stored variables into the layout that the model wants."""
     sources, targets = _variables(stored), _variables(wanted)

@@ -14,6 +14,7 @@ from PIL import Image
 
 import keras_attn
 from keras_attn.applications import AttnResNet
+from keras_attn.exporting import litert
 from keras_attn.weights import manifest
 from tests.subprocesses import run_python
 
@@ -301,6 +302,81 @@ def test_half_precision_is_exported_in_float32(tmp_path):
     np.testing.assert_allclose(outputs, expected, atol=1e-4)
 
 
+def test_a_file_of_half_precision_is_exported_in_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = network("gsa")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.save(tmp_path / "half.keras")
+    expected = model.predict(images(), verbose=0)
+    file = keras_attn.export(
+        tmp_path / "half.keras", tmp_path / "a.tflite", format="litert"
+    )
+    outputs, _ = run_litert(file, images())
+    np.testing.assert_allclose(outputs, expected, atol=0.03)
+
+
+def test_adapted_statistics_are_exported(tmp_path):
+    image = keras.Input((SIZE, SIZE, 3))
+    adapted = keras.layers.Normalization(dtype="float32")
+    adapted.adapt(images())
+    outputs = keras.layers.GlobalAveragePooling2D()(adapted(image))
+    outputs = keras.layers.Dense(3, dtype="mixed_bfloat16")(outputs)
+    model = keras.Model(image, outputs)
+    expected = model.predict(images(), verbose=0)
+    file = keras_attn.export(model, tmp_path / "a.tflite", format="litert")
+    outputs, _ = run_litert(file, images())
+    np.testing.assert_allclose(outputs, expected, atol=0.05)
+    assert np.abs(expected).max() < 20, "which pixels would exceed"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_networks_that_are_no_classifiers_are_served(channels, tmp_path):
+    import tensorflow as tf
+
+    image = keras.Input((SIZE, SIZE, channels))
+    masks = keras.layers.Conv2D(2, 3, padding="same")(image)
+    folder = keras_attn.export(keras.Model(image, masks), tmp_path / "saved")
+    assert "serve_encoded" not in tf.saved_model.load(folder).signatures
+    said = json.loads((folder / "assets.extra/keras_attn.json").read_text())
+    assert said["input"] == {"height": SIZE, "width": SIZE}
+    assert "output" not in said
+
+
+def test_what_was_trained_further_is_not_the_published_one(tmp_path):
+    classifier = keras_attn.load(WEIGHT)
+    with pytest.warns(UserWarning, match="int8 was not measured"):
+        file = keras_attn.export(
+            classifier,
+            tmp_path / "a.tflite",
+            format="litert",
+            quantize="int8",
+            representative_data=crops(2),
+        )
+    assert json.loads(file.with_suffix(".json").read_text())["name"] != WEIGHT
+
+
+def test_pictures_for_int8_are_chosen_from_all(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        litert, "write", lambda *arguments: seen.append(arguments[-1])
+    )
+    data = np.arange(1200)[:, None, None, None] * np.ones((SIZE, SIZE, 3))
+    with pytest.warns(UserWarning, match="int8"):
+        keras_attn.export(
+            flexible(),
+            tmp_path / "a.tflite",
+            format="litert",
+            quantize="int8",
+            representative_data=data,
+            input_size=SIZE,
+        )
+    chosen = seen[0][:, 0, 0, 0]
+    assert len(chosen) <= 500 and chosen.max() > 1190
+    assert len(set(np.diff(chosen))) == 1
+
+
 def test_sizes_and_batches_can_be_fixed(tmp_path):
     file = keras_attn.export(
         WEIGHT,
@@ -387,18 +463,22 @@ def test_operations_that_litert_has_not_are_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_leaves_nothing(tmp_path):
+def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path):
     code = """
 import resource, sys
 import keras_attn
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try:
-    keras_attn.export(sys.argv[1], sys.argv[2], format="litert")
-except (OSError, ValueError) as error:
-    print(type(error).__name__, error)
+classifier = keras_attn.load(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+for format, name in (
+    ("saved_model", "a"), ("litert", "a.tflite"), ("onnx", "a.onnx")
+):
+    try:
+        keras_attn.export(classifier, f"{sys.argv[2]}/{name}", format)
+    except OSError as error:
+        print("refused", error)
 """
-    printed = run_python(code, WEIGHT, tmp_path / "a.tflite")
-    assert "too large" in printed or "FAILED" in printed, printed
+    printed = run_python(code, WEIGHT, tmp_path)
+    assert printed.count("refused") == 3, printed
     assert not list(tmp_path.iterdir())
 
 

@@ -296,3 +296,21 @@ def test_a_loaded_classifier_fine_tunes():
     for _ in range(5):
         last = classifier.model.train_on_batch(images, labels)
     assert last < first
+
+
+def test_as_many_other_classes_begin_with_a_random_classifier():
+    published = keras_attn.load(IDS[0])
+    names = [f"mine {index}" for index in range(len(published.class_names))]
+    for classes, kept in (
+        (names, False),
+        (list(published.class_names), True),
+        (len(names), True),
+    ):
+        classifier = keras_attn.load(IDS[0], classes=classes)
+        kernels = [
+            keras.ops.convert_to_numpy(x.model.get_layer("predictions").kernel)
+            for x in (classifier, published)
+        ]
+        assert np.array_equal(*kernels) == kept
+        assert ("reinitialized" in str(classifier.load_report)) != kept
+    assert classifier.class_names == published.class_names

@@ -1,8 +1,8 @@
 """Fine-tuning on few images: pretrained against from scratch.
 
 The first classes of another data set, with few training images each, in folders
-as `examples/fine_tune.py` takes them, which is what runs here. Both see the
-training images equally often.
+as `examples/fine_tune.py` takes them, which is what runs here. Both may train
+for as many epochs, and stop early alike; of both the best epoch counts.
 """
 
 import json
@@ -31,8 +31,8 @@ def measure(ids, data_set, data_dir):
 
     Returns:
         A list of dictionaries: `id`, `begin`, the `data`, its `classes`, the
-        `images` to train on, those of the `validation`, the `epochs` and the
-        `top1` of the best one.
+        `images` to train on, those of the `validation`, the `most_epochs` and
+        the `top1` of the best one.
     """
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -66,7 +66,7 @@ def measure(ids, data_set, data_dir):
                         "classes": CLASSES,
                         "images": counts["train"],
                         "validation": counts["val"],
-                        "epochs": HEAD_EPOCHS + BODY_EPOCHS,
+                        "most_epochs": HEAD_EPOCHS + BODY_EPOCHS,
                         "top1": _fine_tune(weight_id, folder, options),
                     }
                 )
