@@ -241,7 +241,7 @@ def _rebuild(model, targets, finish, replace=None):
     rebuilt = copy_graph(model)
     for original, new in copies.items():
         if isinstance(original, keras.layers.Layer):
-            _copy_state(original, new)
+            copy_state(original, new)
     return rebuilt
 
 
@@ -290,7 +290,8 @@ def _copy_lambda(layer, name):
     )
 
 
-def _copy_state(original, new):
+def copy_state(original, new):
+    """Give a copy of a layer or model the weights and flags of the original."""
     for old, copied in zip(original.weights, new.weights, strict=True):
         # JAX may reuse the memory of weights that it trains: a copy of it.
         copied.assign(np.array(ops.convert_to_numpy(old)))

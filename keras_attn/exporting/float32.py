@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_attn.insertion import copy_state
+
 
 def in_float32(model):
     """Return a network that computes in float32: the same one if it does.
@@ -14,10 +16,7 @@ def in_float32(model):
         return model
     config = keras.saving.serialize_keras_object(model)
     copy = keras.saving.deserialize_keras_object(_with_float32(config))
-    copy.set_weights(model.get_weights())
-    for layer in copy._flatten_layers():
-        if hasattr(layer, "finalize_state"):  # of normalization, from weights
-            layer.finalize_state()
+    copy_state(model, copy)
     return copy
 
 
