@@ -9,6 +9,9 @@ tenth of the rate. The result is one file:
 
     keras-attn classify PICTURE --model mine.keras
     keras-attn export mine.keras --to mine.tflite
+
+and beside it, in `mine.csv`, loss and accuracy of each epoch. All images are
+kept in memory, at the size that the network takes.
 """
 
 import json
@@ -16,12 +19,11 @@ from pathlib import Path
 from typing import Annotated
 
 import keras
+import numpy as np
 import tensorflow as tf
 import typer
 
 import keras_attn
-
-SEED = 0
 
 
 def main(
@@ -50,23 +52,28 @@ def main(
     mixed_precision: Annotated[
         bool, typer.Option("--mixed-precision", help="mixed_bfloat16")
     ] = False,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of split, classifier and augmentation.")
+    ] = 0,
 ):
     """Fine-tune a pretrained classifier on classes of your own."""
     if out.suffix != ".keras" or not out.parent.is_dir():
         raise typer.BadParameter(f"--out {out}: no .keras file in a folder")
-    keras.utils.set_random_seed(SEED)
+    keras.utils.set_random_seed(seed)
     if mixed_precision:
         keras.config.set_dtype_policy("mixed_bfloat16")
-    size = keras_attn.load(model).input_size
+    prepare = keras_attn.load(model).prepare
     if data:
-        training, validation, names = from_tfds(data, folder, size)
+        training, validation, names = from_tfds(data, folder, prepare)
     else:
         training, validation, names = from_folders(
-            folder, validation_folder, size
+            folder, validation_folder, prepare, seed
         )
     training = augmented(training.shuffle(5000).batch(batch_size))
     validation = validation.batch(batch_size).prefetch(2)
 
+    log = keras.callbacks.CSVLogger(out.with_suffix(".csv"), append=True)
+    out.with_suffix(".csv").unlink(missing_ok=True)
     with tf.distribute.MirroredStrategy().scope():
         classifier = keras_attn.load(model, classes=names)
         network = classifier.model
@@ -74,55 +81,63 @@ def main(
             forget(network)
         else:
             classifier.set_body_trainable(False)
-            fit(network, training, validation, head_epochs, learning_rate)
+            fit(network, training, validation, head_epochs, learning_rate, log)
             classifier.set_body_trainable(True)
             learning_rate /= 10
-        fit(network, training, validation, body_epochs, learning_rate)
+        fit(network, training, validation, body_epochs, learning_rate, log)
         loss, accuracy = network.evaluate(validation, verbose=0)
+    if not np.isfinite(loss):
+        raise SystemExit(f"The loss is {loss}: nothing saved")
     classifier.save(out)
     print(json.dumps({"top1": round(accuracy, 4), "loss": round(loss, 4)}))
 
 
-def from_folders(folder, validation_folder, size):
+def from_folders(folder, validation_folder, prepare, seed):
     """Return images for training and validation, and the class names."""
-    arguments = {
-        "image_size": size,
-        "crop_to_aspect_ratio": True,
-        "batch_size": None,
-        "seed": SEED,
-    }
-    load = keras.utils.image_dataset_from_directory
+    find = keras.utils.image_dataset_from_directory
     if validation_folder is None:
-        training, validation = load(
-            folder, validation_split=0.2, subset="both", **arguments
-        )
+        validation_folder = folder
+        found = find(folder, validation_split=0.2, subset="both", seed=seed)
     else:
-        training = load(folder, **arguments)
-        validation = load(
-            validation_folder, class_names=training.class_names, **arguments
+        training = find(folder)
+        names = training.class_names
+        found = training, find(validation_folder, class_names=names)
+    names = found[0].class_names
+
+    def read(paths, root):
+        classes = [Path(path).relative_to(root).parts[0] for path in paths]
+        return tf.data.Dataset.from_tensor_slices(
+            (
+                np.stack([prepare(path) for path in paths]),
+                [names.index(name) for name in classes],
+            )
         )
-    return training.cache(), validation.cache(), training.class_names
+
+    training = read(found[0].file_paths, folder)
+    validation = read(found[1].file_paths, validation_folder)
+    return training, validation, names
 
 
-def from_tfds(name, folder, size):
+def from_tfds(name, folder, prepare):
     """The same, of a data set of tensorflow-datasets."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder(name, data_dir=folder)
     builder.download_and_prepare()
-    splits = builder.info.splits
-    last = next(s for s in ("validation", "test") if s in splits)
+    split = ["train[:80%]", "train[80%:]"]
+    for other in ("test", "validation"):
+        if other in builder.info.splits:
+            split = ["train", other]
 
-    def resized(image, label):
-        return keras.ops.image.resize(
-            image, size, antialias=True, crop_to_aspect_ratio=True
-        ), label
+    def read(part):
+        images, labels = zip(*part.as_numpy_iterator())
+        # Grey images have one channel.
+        colours = [np.broadcast_to(x, (*x.shape[:2], 3)) for x in images]
+        images = np.stack([prepare(image) for image in colours])
+        return tf.data.Dataset.from_tensor_slices((images, list(labels)))
 
-    training, validation = (
-        split.map(resized).cache()
-        for split in builder.as_dataset(
-            split=["train", last], as_supervised=True
-        )
+    training, validation = map(
+        read, builder.as_dataset(split=split, as_supervised=True)
     )
     return training, validation, builder.info.features["label"].names
 
@@ -130,8 +145,8 @@ def from_tfds(name, folder, size):
 def augmented(batches):
     """Flip and shift the images of batches."""
     change = [
-        keras.layers.RandomFlip("horizontal", seed=SEED, dtype="float32"),
-        keras.layers.RandomTranslation(0.1, 0.1, seed=SEED, dtype="float32"),
+        keras.layers.RandomFlip("horizontal", dtype="float32"),
+        keras.layers.RandomTranslation(0.1, 0.1, dtype="float32"),
     ]
 
     def changed(images, labels):
@@ -142,12 +157,15 @@ def augmented(batches):
     return batches.map(changed, num_parallel_calls=2).prefetch(2)
 
 
-def fit(model, training, validation, epochs, learning_rate):
-    """Train what is trainable; keep the weights of the best epoch."""
+def fit(model, training, validation, epochs, learning_rate, log):
+    """Train what is trainable, at a rate that falls to zero."""
     if epochs == 0:
         return
+    rate = keras.optimizers.schedules.CosineDecay(
+        learning_rate, epochs * len(training)
+    )
     model.compile(
-        keras.optimizers.Adam(learning_rate),
+        keras.optimizers.Adam(rate),
         keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
     )
@@ -157,12 +175,7 @@ def fit(model, training, validation, epochs, learning_rate):
         epochs=epochs,
         shuffle=False,  # the batches are
         verbose=2,
-        callbacks=[
-            keras.callbacks.EarlyStopping(
-                "val_accuracy", patience=5, restore_best_weights=True
-            ),
-            keras.callbacks.ReduceLROnPlateau(patience=2),
-        ],
+        callbacks=[log, keras.callbacks.TerminateOnNaN()],
     )
 
 

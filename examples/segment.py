@@ -55,6 +55,8 @@ def main(
     """Segment generated pictures."""
     if out.suffix != ".keras" or not out.parent.is_dir():
         raise typer.BadParameter(f"--out {out}: no .keras file in a folder")
+    if size % 32:
+        raise typer.BadParameter(f"--size {size}: not a multiple of 32")
     keras.utils.set_random_seed(seed)
     model = segmenter(None if attention == "none" else attention, size)
     steps = -(-images // batch_size) * epochs

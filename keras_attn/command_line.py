@@ -304,6 +304,8 @@ def export(
     ] = False,
 ):
     """Write a network as a file that needs neither keras-attn nor Keras."""
+    if (quantize == "int8") != (data is not None):
+        fail("--quantize int8 needs --data, and nothing else does")
     _start_keras_quietly()
     import keras_attn
     from keras_attn.exporting.export import SUFFIXES

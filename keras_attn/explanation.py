@@ -17,9 +17,9 @@ DARKEST = 0.25  # What remains of the brightness where attention is zero.
 def draw(model, images, pictures, captions):
     """Draw pictures with what the network does not look at darkened.
 
-    Shows the last attention layer that has a map. For ExpAtt, whose map is
-    the same function of the distance everywhere, that of the pixel in the
-    middle.
+    Where it looks most keeps its brightness, whatever the value there. Shows
+    the last attention layer that has a map. For ExpAtt, whose map is the same
+    function of the distance everywhere, that of the pixel in the middle.
 
     Args:
         model: A model as for `keras_attn.attention_maps`.
@@ -65,7 +65,7 @@ def _last_maps(model, images):
 
 def _darken(picture, attention):
     picture = picture.resize((TILE, TILE), Image.Resampling.BICUBIC)
-    # A mask is used as it is, a distribution by its largest value.
+    # The values of a distribution over all pixels are small.
     attention = attention / max(attention.max(), 1e-12)
     attention = Image.fromarray(attention.astype("float32")).resize(
         (TILE, TILE), Image.Resampling.BICUBIC

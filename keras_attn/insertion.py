@@ -4,10 +4,11 @@ import difflib
 import fnmatch
 
 import keras
-import numpy as np
-from keras import ops
 
 from keras_attn.layers import ReZero
+from keras_attn.rebuilding import copy_layer
+from keras_attn.rebuilding import has_graph
+from keras_attn.rebuilding import rebuild
 
 
 def insert_attention(model, layer, after, residual=None):
@@ -69,7 +70,9 @@ def insert_attention(model, layer, after, residual=None):
     ```
     """
     targets = _find(model, after, "after")
-    taken = {target.name for target in _named_layers(model).values()}
+    named = _named_layers(model).values()
+    taken = {target.name for target in named}
+    data_formats = {getattr(other, "data_format", None) for other in named}
     inserted = {}
 
     def attend(original, inputs, outputs):
@@ -78,10 +81,11 @@ def insert_attention(model, layer, after, residual=None):
         if original not in inserted:
             name = _unused(f"{original.name}_attention", taken)
             made = _make(layer, name, residual, original.dtype_policy)
+            _check_data_format(made, data_formats)
             inserted[original] = made
         return _attend(inserted[original], original, outputs)
 
-    return _rebuild(model, targets, attend)
+    return rebuild(model, finish=attend)
 
 
 def replace_convolutions(model, where, make_layer):
@@ -122,9 +126,11 @@ def replace_convolutions(model, where, make_layer):
     """
     targets = _find(model, where, "where", keras.layers.Conv2D)
 
-    def replace(convolution):
-        layer = _check_layer("make_layer", make_layer(convolution))
-        return _copy(layer, convolution.name)
+    def replace(original):
+        if original not in targets:
+            return None
+        layer = _check_layer("make_layer", make_layer(original))
+        return _copy(layer, name=original.name)
 
     def check(original, inputs, outputs):
         if original in targets:
@@ -136,7 +142,7 @@ def replace_convolutions(model, where, make_layer):
             )
         return outputs
 
-    return _rebuild(model, targets, check, replace)
+    return rebuild(model, finish=check, replace=replace)
 
 
 def _find(model, patterns, argument, layer_type=keras.layers.Layer):
@@ -183,7 +189,7 @@ def _matches(pattern, candidates):
 
 def _named_layers(model, prefix=""):
     """Return the layers of a model and of models inside it, by path."""
-    if not _has_graph(model):
+    if not has_graph(model):
         raise ValueError(
             "`model` must be a functional or a built sequential model: others "
             "do not say how their layers are connected. "
@@ -194,113 +200,9 @@ def _named_layers(model, prefix=""):
         if isinstance(layer, keras.layers.InputLayer):
             continue
         found[prefix + layer.name] = layer
-        if _has_graph(layer):
+        if has_graph(layer):
             found |= _named_layers(layer, f"{prefix}{layer.name}/")
     return found
-
-
-def _has_graph(layer):
-    return isinstance(layer, keras.Model) and hasattr(layer, "inputs")
-
-
-def _rebuild(model, targets, finish, replace=None):
-    """Return a copy of a model that differs at some of its layers.
-
-    Args:
-        model: A model with a graph, perhaps with others inside it.
-        targets: The layers at which it differs.
-        finish: Function that takes an original layer, the inputs and outputs
-            of a call of the new one, and returns the outputs to go on with.
-        replace: Function that takes one of the targets and returns the layer
-            to put there, or `None` for a copy.
-    """
-    new_layers, originals, copies = {}, {}, {}
-
-    def new_layer(original):
-        if original in new_layers:
-            return new_layers[original]
-        if _has_graph(original):
-            new = copy_graph(original)
-        elif replace and original in targets:
-            new = replace(original)
-        else:
-            new = copies[original] = _copy(original)
-        new_layers[original], originals[new] = new, original
-        return new
-
-    def call(new, *args, **kwargs):
-        outputs = new(*args, **kwargs)
-        return finish(originals[new], args[0] if args else None, outputs)
-
-    def copy_graph(model):
-        model = _plain(model)
-        return keras.models.clone_model(
-            model, _copy_inputs(model), new_layer, call
-        )
-
-    rebuilt = copy_graph(model)
-    for original, new in copies.items():
-        if isinstance(original, keras.layers.Layer):
-            copy_state(original, new)
-    return rebuilt
-
-
-def _plain(model):
-    """Return a functional model of the same graph, with nothing compiled."""
-    if isinstance(model, keras.Sequential):
-        # Its `input` is that of a call, perhaps in another model.
-        inputs, outputs = model.inputs[0], model.outputs[0]
-    else:
-        inputs, outputs = model.input, model.output
-    return keras.Model(inputs, outputs, name=model.name)
-
-
-def _copy_inputs(model):
-    # Keras would make others, of other names.
-    copies = {
-        id(layer.output): _copy(layer).output
-        for layer in model.layers
-        if isinstance(layer, keras.layers.InputLayer)
-    }
-    return keras.tree.map_structure(lambda x: copies[id(x)], model.input)
-
-
-def _copy(layer, name=None, dtype_policy=None):
-    """Return a layer, or another node of a graph, with new weights."""
-    if type(layer) is keras.layers.Lambda:
-        return _copy_lambda(layer, name or layer.name)
-    config = layer.get_config()
-    if name is not None:
-        config["name"] = name
-    if dtype_policy is not None:
-        config["dtype"] = dtype_policy
-    return type(layer).from_config(config)
-
-
-def _copy_lambda(layer, name):
-    # Its configuration would hold the code of the function without the names
-    # that this uses, and Keras refuses to run such code.
-    return keras.layers.Lambda(
-        layer.function,
-        output_shape=layer._output_shape,
-        mask=layer.mask,
-        arguments=layer.arguments,
-        name=name,
-        dtype=layer.dtype_policy,
-    )
-
-
-def copy_state(original, new):
-    """Give a copy of a layer or model the weights and flags of the original."""
-    for old, copied in zip(original.weights, new.weights, strict=True):
-        # JAX may reuse the memory of weights that it trains: a copy of it.
-        copied.assign(np.array(ops.convert_to_numpy(old)))
-    # No public name reaches the layers inside of layers.
-    pairs = zip(original._flatten_layers(), new._flatten_layers())
-    for inner, copied in pairs:
-        copied.trainable = inner.trainable
-        if hasattr(copied, "finalize_state"):  # of normalization, from weights
-            copied.finalize_state()
 
 
 def _unused(name, taken):
@@ -322,9 +224,13 @@ def _make(layer, name, residual, dtype_policy):
     if residual is None:
         residual = not getattr(layer, "starts_as_identity", False)
     if residual:
-        inner = _copy(layer, layer.name, dtype_policy)
+        inner = _copy(layer, dtype=dtype_policy)
         return ReZero(inner, name=name, dtype=dtype_policy)
-    return _copy(layer, name, dtype_policy)
+    return _copy(layer, name=name, dtype=dtype_policy)
+
+
+def _copy(layer, **changes):
+    return copy_layer(layer, lambda config: config | changes)
 
 
 def _check_layer(argument, layer):
@@ -342,11 +248,33 @@ def _attend(attention, original, outputs):
             "`after` must name layers with one output. The layer "
             f"{original.name!r} returns {type(outputs).__name__} of several"
         )
-    inner = attention.layer if isinstance(attention, ReZero) else attention
+    inner = _without_shortcut(attention)
     _check_takes(inner, original, outputs.shape)
-    attended = attention(outputs)
-    _check_same_shape("layer", original, outputs.shape, attended.shape)
+    try:
+        attended = attention(outputs)
+        _check_same_shape("layer", original, outputs.shape, attended.shape)
+    except (AttributeError, TypeError) as error:
+        raise ValueError(
+            "`layer` must take one tensor and return one. Received: "
+            f"layer={inner}: {error}"
+        ) from error
     return attended
+
+
+def _without_shortcut(attention):
+    return attention.layer if isinstance(attention, ReZero) else attention
+
+
+def _check_data_format(attention, of_model):
+    # In the wrong one it would attend to rows of channels, without an error.
+    layer = _without_shortcut(attention)
+    received = getattr(layer, "data_format", None)
+    if received and of_model - {None} and received not in of_model:
+        [expected, *_] = of_model - {None}
+        raise ValueError(
+            f"`layer` must have the data format of the model, {expected}. "
+            f"Received: layer={layer} with data_format={received!r}"
+        )
 
 
 def _check_takes(layer, original, shape):

@@ -52,9 +52,10 @@ def plot_attention(
             distance everywhere, and of GSA without content, the attention of
             the pixel in the middle.
         captions: List of strings, one for each image.
-        pictures: Array or list of arrays `(height, width, 3)` with pixels
-            from 0 to 255 to draw instead of `images`, in any resolution.
-            Needed where the model takes other pixels than these.
+        pictures: Array or list of arrays `(height, width, 3)`, or with one
+            channel, to draw instead of `images`, in any resolution: pixels
+            from 0 to 255, or floating-point numbers from 0 to 1. Needed where
+            the model takes other pixels than these, or channels first.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -62,14 +63,15 @@ def plot_attention(
     Raises:
         ImportError: if matplotlib is not installed.
         ValueError: as `keras_attn.attention_maps` does, and if no layer with
-            a map is called `layers`, or there is not one of `captions` or
-            `pictures` for each image.
+            a map is called `layers`, there is not one of `captions` or
+            `pictures` for each image, or a picture has another shape.
     """
     pyplot = _import_pyplot()
     pictures = images if pictures is None else pictures
     captions = [""] * len(images) if captions is None else captions
     _check_one_each("captions", captions, images)
     _check_one_each("pictures", pictures, images)
+    pictures = [_in_colour(picture) for picture in pictures]
     attentions = attention_maps(model, images, query)
     panels = [
         (attention, field)
@@ -78,7 +80,6 @@ def plot_attention(
     ]
     figure, rows = _grid(pyplot, len(images), len(panels) + 1)
     for index, (axes, picture) in enumerate(zip(rows, pictures)):
-        picture = np.asarray(picture).clip(0, 255).astype("uint8")
         size = attentions[0].image_size
         _draw_picture(axes[0], picture, size)
         axes[0].set_title(captions[index], fontsize=9)
@@ -105,6 +106,20 @@ def _check_one_each(argument, values, images):
             f"`{argument}` must have one entry for each of the {len(images)} "
             f"images. Received: {argument} with {len(values)} entries"
         )
+
+
+def _in_colour(picture):
+    """Return a picture as a uint8 array `(height, width, 3)`."""
+    picture = np.asarray(picture)
+    if picture.ndim != 3 or picture.shape[-1] not in (1, 3):
+        raise ValueError(
+            "`pictures`, or else `images`, must have the shape (height, width, "
+            f"3) or (height, width, 1) each. Received: shape={picture.shape}"
+        )
+    if picture.dtype.kind == "f" and picture.max() <= 1:
+        picture = 255 * picture
+    picture = picture.clip(0, 255).astype("uint8")
+    return np.broadcast_to(picture, (*picture.shape[:2], 3))
 
 
 def _choose(attentions, patterns):

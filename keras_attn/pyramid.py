@@ -20,8 +20,9 @@ def feature_pyramid(model):
     (it needs `"P2"` and `"P5"`: four stages, and a stem with stride 4).
 
     Args:
-        model: A `keras.Model` of `keras_attn.applications`, with or without
-            its top. The layers are shared, not copied.
+        model: A `keras.Model` of `keras_attn.applications`, or another whose
+            layers have the same names, as `keras.applications.ResNet50`, with
+            or without its top. The layers are shared, not copied.
 
     Returns:
         A `keras.Model` from images to a dictionary such as
@@ -33,8 +34,9 @@ def feature_pyramid(model):
     levels = _levels(model)
     if not levels:
         raise ValueError(
-            "`model` must be a network of keras_attn.applications. The stages "
-            f"conv2, conv3, ... are not in it. Received: model={model.name!r}"
+            "`model` must be a network of keras_attn.applications, or have "
+            "layers of the same names, such as conv2_block1_out. "
+            f"Received: model={model.name!r}"
         )
     return FeaturePyramid(
         model.inputs,

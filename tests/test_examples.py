@@ -7,8 +7,9 @@ import sys
 
 import keras
 import numpy as np
-import onnx
+import onnxruntime
 import pytest
+import tensorflow_datasets as tfds
 import typer
 from PIL import Image
 
@@ -59,9 +60,83 @@ def test_a_fine_tuned_network_is_used_by_its_names(folder, tmp_path, options):
 
     exported = tmp_path / "mine.onnx"
     run("-m", "keras_attn", "export", out, "--to", exported)
-    properties = onnx.load(exported).metadata_props
-    names = [x.value for x in properties if x.key == "class_names"]
-    assert names == ['["bright", "dark"]']
+    session = onnxruntime.InferenceSession(exported)
+    names = session.get_modelmeta().custom_metadata_map["class_names"]
+    assert json.loads(names) == ["bright", "dark"]
+    [pixels] = session.get_inputs()
+    batch = classifier.prepare(picture)[np.newaxis].astype("float32")
+    [[bright, dark]] = session.run(None, {pixels.name: batch})[0]
+    assert dark > bright
+
+    log = out.with_suffix(".csv").read_text().splitlines()
+    assert len(log) == 1 + 4 + 2  # a header, and a line an epoch
+
+
+def test_pictures_are_read_as_for_classifying(tmp_path):
+    """Scaled down without aliasing, and turned as their EXIF says."""
+    stripes = np.tile(np.uint8([[0], [255]]), (100, 200))
+    upright = Image.fromarray(stripes).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it right
+    for name in ("one", "two"):
+        place = tmp_path / "pictures" / name
+        place.mkdir(parents=True)
+        upright.save(place / "picture.jpg", exif=exif, quality=95)
+    example = runpy.run_path("examples/fine_tune.py")
+    prepare = keras_attn.load(WEIGHT).prepare
+    training, validation, names = example["from_folders"](
+        tmp_path / "pictures", tmp_path / "pictures", prepare, 0
+    )
+    assert names == ["one", "two"]
+    for images in (training, validation):
+        labels = [int(label) for _, label in images]
+        assert sorted(labels) == [0, 1]
+        for image, label in images:
+            path = tmp_path / "pictures" / names[int(label)] / "picture.jpg"
+            np.testing.assert_array_equal(image, prepare(path))
+            assert np.ptp(image) < 30  # grey, where every sixth row would not
+
+
+@pytest.mark.parametrize(
+    "splits, sizes",
+    [
+        ({"train": 10, "test": 4}, [10, 4]),
+        ({"train": 10, "validation": 3, "test": 4}, [10, 3]),
+        ({"train": 10}, [8, 2]),
+    ],
+)
+def test_a_data_set_of_tfds_is_split_where_it_is_not(splits, sizes, tmp_path):
+    class Grey(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(40, 50, 1)),
+                "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+            }
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=("image", "label"),
+            )
+
+        def _split_generators(self, manager):
+            return {
+                name: self._generate_examples(splits[name]) for name in splits
+            }
+
+        def _generate_examples(self, count):
+            image = np.full((40, 50, 1), 7, "uint8")
+            for index in range(count):
+                yield index, {"image": image, "label": 1}
+
+    Grey(data_dir=tmp_path).download_and_prepare()
+    example = runpy.run_path("examples/fine_tune.py")
+    prepare = keras_attn.load(WEIGHT).prepare
+    *parts, names = example["from_tfds"]("grey", tmp_path, prepare)
+    assert [len(part) for part in parts] == sizes and names == ["cat", "dog"]
+    for image, label in parts[0]:
+        np.testing.assert_array_equal(image, np.full((32, 32, 3), 7, "uint8"))
+        assert label == 1
 
 
 @pytest.mark.parametrize("name", ["fine_tune", "segment"])
@@ -71,6 +146,12 @@ def test_a_wrong_place_is_told_before_the_training(folder, name, tmp_path):
     for out in (tmp_path / "mine.h5", tmp_path / "nowhere" / "mine.keras"):
         with pytest.raises(typer.BadParameter, match="no .keras file"):
             main(out=out, **arguments)
+
+
+def test_sizes_that_the_levels_do_not_divide_are_told(tmp_path):
+    main = runpy.run_path("examples/segment.py")["main"]
+    with pytest.raises(typer.BadParameter, match="40: not a multiple of 32"):
+        main(out=tmp_path / "segmenter.keras", size=40)
 
 
 def test_attention_is_drawn_for_each_picture(folder, tmp_path):

@@ -370,11 +370,15 @@ def test_the_new_model_is_not_compiled_and_frozen_layers_stay_frozen():
     model = small_model()
     model.trainable = False
     model.get_layer("head").trainable = True
+    model.get_layer("head").bias.trainable = False
     model.compile("sgd", loss=lambda true, predicted: true - predicted)
     new = keras_attn.insert_attention(model, RectangularAttention2D(), "relu")
     assert not new.compiled
     trainable = {layer.name for layer in new.layers if layer.trainable_weights}
     assert trainable == {"relu_attention", "head"}
+    assert [x.name for x in new.get_layer("head").trainable_weights] == [
+        "kernel"
+    ]
 
 
 def test_the_new_model_trains_and_the_old_one_stays():
@@ -483,16 +487,16 @@ def test_insertion_on_jax_without_tensorflow():
     run_python(WITHOUT_TENSORFLOW + ON_JAX, backend="jax")
 
 
+class Twice(layers.Layer):
+    def call(self, x):
+        return x, 2 * x
+
+    def compute_output_shape(self, shape):
+        return shape, shape
+
+
 def two_outputs():
     inputs = keras.Input((8, 8, 3))
-
-    class Twice(layers.Layer):
-        def call(self, x):
-            return x, 2 * x
-
-        def compute_output_shape(self, shape):
-            return shape, shape
-
     return keras.Model(inputs, Twice(name="twice")(inputs))
 
 
@@ -520,6 +524,20 @@ class Subclassed(keras.Model):
         (
             {"layer": layers.Conv2D(4, 1), "residual": False},
             r"`layer`.*\(None, 5, 7, 6\).*\(None, 5, 7, 4\)",
+        ),
+        (
+            {"layer": PositionwiseAttention2D(data_format="channels_first")},
+            "`layer` must have the data format of the model, channels_last.*"
+            "data_format='channels_first'",
+        ),
+        ({"layer": Twice()}, "`layer` must take one tensor and return one"),
+        (
+            {"layer": Twice(), "residual": False},
+            "`layer` must take one tensor and return one",
+        ),
+        (
+            {"layer": layers.MultiHeadAttention(2, 4)},
+            "`layer` must take one tensor and return one.*value",
         ),
         ({"model": Subclassed()}, "`model` must be.*Subclassed"),
         ({"model": keras.Sequential([layers.ReLU()])}, "`model`.*built"),

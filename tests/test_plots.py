@@ -121,6 +121,27 @@ def test_the_map_lies_over_the_picture_in_pixels_of_the_image():
         assert f"{values.max():.2g}" in panel.get_title()
 
 
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (lambda images: images / 255, lambda images: images),
+        (lambda images: images.astype("float32"), lambda images: images),
+        (lambda images: images // 200, lambda images: images // 200),
+        (lambda images: images[..., :1], lambda images: images[..., [0] * 3]),
+    ],
+    ids=["from 0 to 1", "float", "dark", "grey"],
+)
+def test_pictures_of_other_ranges_and_channels_are_drawn(given, expected):
+    images = some_images(1)
+    figure = keras_attn.plot_attention(
+        every_kind(), images, layers="gate", pictures=given(images)
+    )
+    [picture] = drawn(figure)[0].get_images()
+    np.testing.assert_allclose(
+        picture.get_array().astype(int), expected(images)[0], atol=1
+    )
+
+
 def test_the_rectangle_is_outlined_and_does_not_stretch_the_panel():
     model, images = every_kind(), some_images(2)
     result = keras_attn.attention_maps(model, images)[2]
@@ -192,6 +213,10 @@ def test_a_map_without_differences_can_be_drawn():
         ({"layers": "channels"}, "`layers`.*layers='channels'"),
         ({"captions": ["a"]}, "`captions`.*2 images.*1 entries"),
         ({"pictures": some_images(3)}, "`pictures`.*2 images.*3 entries"),
+        (
+            {"pictures": some_images(2).transpose(0, 3, 1, 2)},
+            r"`pictures`.*\(height, width, 3\).*shape=\(3, 12, 16\)",
+        ),
         ({"model": model_of(ChannelAttention2D(2))}, "has: none"),
     ],
     ids=str,

@@ -34,6 +34,19 @@ def test_levels_are_powers_of_two_of_the_image(stem_strides, levels):
         assert features.shape[1] == 64 // 2 ** int(level[1])
 
 
+def test_a_network_with_the_same_names_has_the_same_levels():
+    model = keras.applications.ResNet50(
+        include_top=False, weights=None, input_shape=(64, 64, 3)
+    )
+    pyramid = keras_attn.feature_pyramid(model)
+    assert {name: x.shape[1:] for name, x in pyramid.output.items()} == {
+        "P2": (16, 16, 256),
+        "P3": (8, 8, 512),
+        "P4": (4, 4, 1024),
+        "P5": (2, 2, 2048),
+    }
+
+
 def test_a_stage_ends_after_its_attention():
     model = AttnResNet((1, 2), attention="cram", attention_stages=[3], width=8)
     pyramid = keras_attn.feature_pyramid(model)

@@ -78,69 +78,49 @@ def measure(weight_id, folders):
     [data_set] = classifier.metadata.metrics
     validation = data_sets.load(data_set, folders[data_set], "val")
     images = validation.images.astype("float32")
-    labels = validation.labels
     training = data_sets.load(data_set, folders[data_set], "train").images
-    step = len(training) // REPRESENTATIVES
-    model = classifier.model
-    expected = model.predict(images, verbose=0)
-    rows = [
-        {
+    representatives = training[:: len(training) // REPRESENTATIVES]
+    expected = classifier.model.predict(images, verbose=0)
+
+    def row(format, size, outputs, predict, operations):
+        difference = float(np.abs(outputs - expected).max())
+        right = outputs.argmax(axis=1) == validation.labels
+        return {
             "id": weight_id,
-            "format": "keras",
-            "bytes": classifier.metadata.bytes,
-            "largest_difference": 0,
-            **_accuracy(expected, labels),
-            **_speed(model.predict_on_batch, images),
-            "operations": "",
+            "format": format,
+            "bytes": size,
+            "largest_difference": round(difference, 6),
+            "images": len(images),
+            "top1": round(float(right.mean()), 4),
+            "median_ms": _median_ms(predict, images[:1]),
+            "operations": " ".join(operations),
         }
-    ]
+
+    size = classifier.metadata.bytes
+    predict = classifier.model.predict_on_batch
+    rows = [row("keras", size, expected, predict, [])]
     for name, (format, quantize) in FORMATS.items():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"exported{SUFFIXES[format]}"
+            data = representatives if quantize == "int8" else None
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of int8
-                keras_attn.export(
-                    classifier,
-                    path,
-                    format=format,
-                    quantize=quantize,
-                    representative_data=training[::step]
-                    if quantize == "int8"
-                    else None,
-                )
+                keras_attn.export(classifier, path, format, quantize, data)
             predict, operations = _open(path)
-            outputs = np.concatenate(
-                [
-                    predict(images[i : i + BATCH])
-                    for i in range(0, len(images), BATCH)
-                ]
-            )
-            difference = float(np.abs(outputs - expected).max())
-            rows.append(
-                {
-                    "id": weight_id,
-                    "format": name,
-                    "bytes": _size(path),
-                    "largest_difference": round(difference, 6),
-                    **_accuracy(outputs, labels),
-                    **_speed(predict, images),
-                    "operations": " ".join(operations),
-                }
-            )
+            outputs = [
+                predict(images[i : i + BATCH])
+                for i in range(0, len(images), BATCH)
+            ]
+            outputs = np.concatenate(outputs)
+            rows.append(row(name, _size(path), outputs, predict, operations))
     keras.backend.clear_session()
     return rows
 
 
-def _accuracy(probabilities, labels):
-    right = np.argmax(probabilities, axis=1) == labels
-    return {"images": len(labels), "top1": round(float(right.mean()), 4)}
-
-
-def _speed(predict, images):
-    image = images[:1]
+def _median_ms(predict, image):
     predict(image)
     results = timing.durations(lambda: np.asarray(predict(image)), SECONDS)
-    return {"median_ms": timing.summary(results)["median_ms"]}
+    return timing.summary(results)["median_ms"]
 
 
 def _open(path):

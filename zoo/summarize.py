@@ -221,17 +221,23 @@ def table_of_exports(rows):
 
 def table_of_fine_tuning(rows):
     """Return the rows of `zoo.study.fine_tuning` as a Markdown table."""
-    header = "| network | fine-tuned on | pretrained | from scratch |"
+    header = "| network | fine-tuned on | seeds | pretrained | from scratch |"
     top1 = {}
     for row in rows:
         begins = top1.setdefault((row["id"], row["data"]), {})
-        begins[row["begin"]] = f"{100 * row['top1']:.1f} %"
+        begins.setdefault(row["begin"], []).append(100 * row["top1"])
     lines = [
         f"| `{weight_id}` | {cards.DATA_SETS[data][0]} "
-        f"| {begins['pretrained']} | {begins['from scratch']} |"
+        f"| {len(begins['pretrained'])} | {_mean(begins['pretrained'])} "
+        f"| {_mean(begins['from scratch'])} |"
         for (weight_id, data), begins in top1.items()
     ]
     return _markdown(header, lines)
+
+
+def _mean(percentages):
+    spread = max(percentages) - min(percentages)
+    return f"{statistics.mean(percentages):.1f} % (spread {spread:.1f})"
 
 
 def table_of_segmentation(rows):

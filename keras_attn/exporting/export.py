@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -44,7 +43,8 @@ def export(
 
     A SavedModel has the signatures `serve` (float32 images, also called
     `serving_default`), `serve_uint8`, and `serve_encoded` (JPEG or PNG files as
-    strings, which it resizes and crops itself).
+    strings, which it resizes and crops itself, but does not turn as their EXIF
+    data may say).
 
     Args:
         model: Whatever `keras_attn.load` takes, a `keras_attn.Classifier`, or
@@ -81,7 +81,7 @@ def export(
     _check_arguments(path, format, quantize, representative_data)
     _check_backend()
     for place in (path, *litert.beside(path, format)):
-        _check_place(place, overwrite)
+        _check_place(place, format, overwrite)
     classifier = _float32_classifier(model, input_size)
     shape = _input_shape(classifier.model, format, input_size, batch_size)
     representatives = _representatives(classifier, representative_data, shape)
@@ -162,16 +162,22 @@ def _check_backend():
         )
 
 
-def _check_place(path, overwrite):
+def _check_place(path, format, overwrite):
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent}")
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"{path} exists. Pass `overwrite=True` to replace it."
         )
-    if path.is_dir() and not (path / "saved_model.pb").is_file():
+    is_saved_model = (path / "saved_model.pb").is_file()
+    if format == "saved_model":
+        replaceable, expected = is_saved_model, "SavedModel"
+    else:
+        replaceable, expected = path.is_file(), "file"
+    if path.exists() and not replaceable:
+        kind = "folder" if path.is_dir() else "file"
         raise FileExistsError(
-            f"{path} is a folder, and no SavedModel that could be replaced"
+            f"{path} is a {kind}, and no {expected} that could be replaced"
         )
 
 
@@ -283,8 +289,8 @@ def _warn_of_int8(classifier):
 
 def _move(folder, target):
     """Give all that is in a folder its place, the old replaced."""
-    for path in folder.iterdir():
+    for path in list(folder.iterdir()):
         place = target / path.name
-        if place.is_dir():
-            shutil.rmtree(place)
+        if place.is_dir():  # which `os.replace` would not
+            place.rename(folder / f"replaced_{path.name}")
         os.replace(path, place)

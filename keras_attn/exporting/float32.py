@@ -1,8 +1,7 @@
 """A network of any precision as one of float32, which exports need."""
 
-import keras
-
-from keras_attn.insertion import copy_state
+from keras_attn.rebuilding import has_graph
+from keras_attn.rebuilding import rebuild
 
 
 def in_float32(model):
@@ -12,12 +11,9 @@ def in_float32(model):
         model: A `keras.Model`, whose weights are copied.
     """
     policies = {layer.dtype_policy.name for layer in model._flatten_layers()}
-    if policies <= {"float32"}:
-        return model
-    config = keras.saving.serialize_keras_object(model)
-    copy = keras.saving.deserialize_keras_object(_with_float32(config))
-    copy_state(model, copy)
-    return copy
+    if policies <= {"float32"} or not has_graph(model):
+        return model  # without a graph it cannot be exported at all
+    return rebuild(model, change=_with_float32)
 
 
 def _with_float32(config):

@@ -1,10 +1,12 @@
 """Fine-tuning on few images: pretrained against from scratch.
 
 The first classes of another data set, with few training images each, in folders
-as `examples/fine_tune.py` takes them, which is what runs here. Both may train
-for as many epochs, and stop early alike; of both the best epoch counts.
+as `examples/fine_tune.py` takes them, which is what runs here. Both train for
+as many epochs, and what is measured is the network after the last: no epoch is
+chosen on the images that it is measured on.
 """
 
+import itertools
 import json
 import subprocess
 import sys
@@ -19,10 +21,21 @@ from zoo import data
 CLASSES = 20
 IMAGES = 25  # of a class, to train on
 HEAD_EPOCHS, BODY_EPOCHS = 5, 25
+SEEDS = 0, 1, 2
+BEGINS = {
+    "pretrained": [
+        f"--head-epochs={HEAD_EPOCHS}",
+        f"--body-epochs={BODY_EPOCHS}",
+    ],
+    "from scratch": [
+        "--from-scratch",
+        f"--body-epochs={HEAD_EPOCHS + BODY_EPOCHS}",
+    ],
+}
 
 
 def measure(ids, data_set, data_dir):
-    """Return a row for each network and way to begin.
+    """Return a row for each network, way to begin and seed.
 
     Args:
         ids: Ids of published weights.
@@ -30,46 +43,32 @@ def measure(ids, data_set, data_dir):
         data_dir: Path of it.
 
     Returns:
-        A list of dictionaries: `id`, `begin`, the `data`, its `classes`, the
-        `images` to train on, those of the `validation`, the `most_epochs` and
-        the `top1` of the best one.
+        A list of dictionaries: `id`, `begin`, `seed`, the `data`, its
+        `classes`, the `images` to train on, those of the `validation`, the
+        `epochs` and the `top1` after the last.
     """
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        counts = {
-            split: _write(folder / split, data_set, data_dir, split, most)
-            for split, most in (("train", IMAGES), ("val", None))
+        facts = {
+            "data": data_set,
+            "classes": CLASSES,
+            "images": _write(folder, data_set, data_dir, "train", IMAGES),
+            "validation": _write(folder, data_set, data_dir, "val", None),
+            "epochs": HEAD_EPOCHS + BODY_EPOCHS,
         }
-        for weight_id in ids:
-            for begin, options in (
-                (
-                    "pretrained",
-                    [
-                        f"--head-epochs={HEAD_EPOCHS}",
-                        f"--body-epochs={BODY_EPOCHS}",
-                    ],
-                ),
-                (
-                    "from scratch",
-                    [
-                        "--from-scratch",
-                        f"--body-epochs={HEAD_EPOCHS + BODY_EPOCHS}",
-                    ],
-                ),
-            ):
-                rows.append(
-                    {
-                        "id": weight_id,
-                        "begin": begin,
-                        "data": data_set,
-                        "classes": CLASSES,
-                        "images": counts["train"],
-                        "validation": counts["val"],
-                        "most_epochs": HEAD_EPOCHS + BODY_EPOCHS,
-                        "top1": _fine_tune(weight_id, folder, options),
-                    }
-                )
+        for weight_id, begin, seed in itertools.product(ids, BEGINS, SEEDS):
+            options = [*BEGINS[begin], f"--seed={seed}"]
+            top1 = _fine_tune(weight_id, folder, options)
+            rows.append(
+                {
+                    "id": weight_id,
+                    "begin": begin,
+                    "seed": seed,
+                    **facts,
+                    "top1": top1,
+                }
+            )
     return rows
 
 
@@ -78,7 +77,7 @@ def _write(folder, data_set, data_dir, split, most):
     images = data.load(data_set, data_dir, split)
     written = 0
     for label in range(CLASSES):
-        place = folder / f"{label:03d}"
+        place = folder / split / f"{label:03d}"
         place.mkdir(parents=True)
         for index in np.flatnonzero(images.labels == label)[:most]:
             Image.fromarray(images.images[index]).save(place / f"{index}.png")

@@ -1,0 +1,117 @@
+"""Copies of models, changed at some of their layers."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def has_graph(layer):
+    return isinstance(layer, keras.Model) and hasattr(layer, "inputs")
+
+
+def rebuild(model, finish=None, replace=None, change=None):
+    """Return a copy of a model, not compiled, that differs at some layers.
+
+    Args:
+        model: A model with a graph, perhaps with others inside it.
+        finish: Function that takes an original layer, the inputs and outputs
+            of a call of the new one, and returns the outputs to go on with.
+        replace: Function that takes an original layer and returns the layer
+            to put there, or `None` for a copy with the same weights.
+        change: Function of the configurations of copies, see `copy_layer`.
+    """
+    new_layers, originals, copies = {}, {}, {}
+
+    def new_layer(original):
+        if original in new_layers:
+            return new_layers[original]
+        if has_graph(original):
+            new = copy_graph(original)
+        else:
+            new = replace(original) if replace else None
+        if new is None:
+            new = copies[original] = copy_layer(original, change)
+        new_layers[original], originals[new] = new, original
+        return new
+
+    def call(new, *args, **kwargs):
+        outputs = new(*args, **kwargs)
+        if finish is None:
+            return outputs
+        return finish(originals[new], args[0] if args else None, outputs)
+
+    def copy_graph(model):
+        model = _plain(model)
+        return keras.models.clone_model(
+            model, _copy_inputs(model), new_layer, call
+        )
+
+    rebuilt = copy_graph(model)
+    for original, new in copies.items():
+        if isinstance(original, keras.layers.Layer):
+            copy_state(original, new)
+    return rebuilt
+
+
+def _plain(model):
+    """Return a functional model of the same graph, with nothing compiled."""
+    if isinstance(model, keras.Sequential):
+        # Its `input` is that of a call, perhaps in another model.
+        inputs, outputs = model.inputs[0], model.outputs[0]
+    else:
+        inputs, outputs = model.input, model.output
+    return keras.Model(inputs, outputs, name=model.name)
+
+
+def _copy_inputs(model):
+    # Keras would make others, of other names.
+    copies = {
+        id(layer.output): copy_layer(layer).output
+        for layer in model.layers
+        if isinstance(layer, keras.layers.InputLayer)
+    }
+    return keras.tree.map_structure(lambda x: copies[id(x)], model.input)
+
+
+def copy_layer(layer, change=None):
+    """Return a layer, or another node of a graph, with new weights.
+
+    Args:
+        layer: The layer, or node.
+        change: Function that takes its configuration and returns the one to
+            use, or `None`.
+    """
+    is_lambda = type(layer) is keras.layers.Lambda
+    config = _config_of_lambda(layer) if is_lambda else layer.get_config()
+    if change:
+        config = change(config)
+    if is_lambda:
+        return keras.layers.Lambda(layer.function, **config)
+    return type(layer).from_config(config)
+
+
+def _config_of_lambda(layer):
+    # The usual one would hold the code of the function without the names
+    # that this uses, and Keras refuses to run such code.
+    return {
+        "output_shape": layer._output_shape,
+        "mask": layer.mask,
+        "arguments": layer.arguments,
+        "name": layer.name,
+        "dtype": keras.dtype_policies.serialize(layer.dtype_policy),
+    }
+
+
+def copy_state(original, new):
+    """Give a copy of a layer or model the weights and flags of the original."""
+    # No public name reaches the layers inside of layers.
+    pairs = list(zip(original._flatten_layers(), new._flatten_layers()))
+    for inner, copied in pairs:
+        copied.trainable = inner.trainable
+    for old, copied in zip(original.weights, new.weights, strict=True):
+        # JAX may reuse the memory of weights that it trains: a copy of it.
+        copied.assign(np.array(ops.convert_to_numpy(old)))
+        copied.trainable = old.trainable
+    for _, copied in pairs:
+        if hasattr(copied, "finalize_state"):  # of normalization, from weights
+            copied.finalize_state()
