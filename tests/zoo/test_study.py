@@ -1,6 +1,8 @@
 """What is measured of trained networks."""
 
+import json
 import types
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from zoo.benchmark import tables
 from zoo.data.sources import tiny_imagenet_boxes
 from zoo.study import __main__ as command
 from zoo.study import faithfulness
+from zoo.study import fine_tuning
 from zoo.study import rectangles as study
 from zoo.study import segmentation
 
@@ -314,15 +317,54 @@ def test_a_network_without_a_map_of_the_image_is_an_error():
 
 def test_rows_of_other_networks_are_kept(tmp_path, monkeypatch):
     def measure(weight_id, data_dir):
-        return [{"id": weight_id, "images": 5, "energy": measure.energy}]
+        return [{"id": weight_id, "images": 5, **measure.measured}]
 
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     monkeypatch.setattr(faithfulness, "measure", measure)
-    for ids, measure.energy in ((["a", "b"], 0.1), (["a"], 0.2)):
+    for ids, measure.measured in (
+        (["a", "b"], {"energy": 0.1}),
+        (["a"], {"energy": 0.2, "new": 3}),
+    ):
         arguments = ["faithfulness", *ids, "--data-dir", str(tmp_path)]
         command.app(arguments, standalone_mode=False)
     text = (tmp_path / "faithfulness.csv").read_text()
-    assert text.endswith("id,images,energy\na,5,0.2\nb,5,0.1\n")
+    assert text.endswith("id,images,energy,new\na,5,0.2,3\nb,5,0.1,\n")
+
+
+def test_fine_tuning_compares_the_same_images_and_epochs(data_dir, monkeypatch):
+    """Of each class as many as are asked for, to train on."""
+    runs = []
+
+    def run(command, **_):
+        folder = Path(command[2])
+        runs.append(command)
+        for split, count in (("train", 4), ("val", 2)):
+            files = [
+                len(list(place.iterdir()))
+                for place in (folder.parent / split).iterdir()
+            ]
+            assert files == [count] * 2
+        answer = json.dumps({"top1": len(runs) / 10}).encode()
+        return types.SimpleNamespace(stdout=b"Epoch 1\n" + answer)
+
+    monkeypatch.setattr(fine_tuning, "CLASSES", 2)
+    monkeypatch.setattr(fine_tuning, "IMAGES", 4)
+    monkeypatch.setattr(fine_tuning, "SEEDS", (5, 6))
+    monkeypatch.setattr(fine_tuning.subprocess, "run", run)
+    rows = fine_tuning.measure("a", "tiny_imagenet", data_dir)
+    assert [(row["begin"], row["seed"], row["top1"]) for row in rows] == [
+        ("pretrained", 5, 0.1),
+        ("pretrained", 6, 0.2),
+        ("from scratch", 5, 0.3),
+        ("from scratch", 6, 0.4),
+    ]
+    for row, command_line in zip(rows, runs):
+        assert row["images"] == 8 and row["validation"] == 4
+        assert f"--seed={row['seed']}" in command_line
+        options = [x.partition("=") for x in command_line if "epochs" in x]
+        assert sum(int(value) for *_, value in options) == row["epochs"]
+        from_scratch = "--from-scratch" in command_line
+        assert from_scratch == (row["begin"] == "from scratch")
 
 
 def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):

@@ -142,10 +142,16 @@ def test_exports_are_a_line_for_each_weight():
 def test_fine_tuning_is_shown_beside_its_reference():
     rows = [
         {"id": "a", "begin": begin, "data": "cifar100", "top1": top1}
-        for begin, top1 in (("from scratch", 0.25), ("pretrained", 0.5))
+        for begin, top1 in (
+            ("from scratch", 0.25),
+            ("pretrained", 0.5),
+            ("from scratch", 0.35),
+            ("pretrained", 0.503),
+        )
     ]
     table = summarize.table_of_fine_tuning(rows)
-    assert "| `a` | CIFAR-100 | 50.0 % | 25.0 % |" in table
+    scores = "50.1 % (spread 0.3) | 30.0 % (spread 10.0)"
+    assert f"| `a` | CIFAR-100 | 2 | {scores} |" in table
 
 
 def test_the_table_of_faithfulness_appears_with_its_file(repository):

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.metadata
+import itertools
 import os
 import platform
 from pathlib import Path
@@ -11,7 +12,10 @@ PACKAGES = ("tensorflow", "keras", "jax", "torch", "gsa-pytorch", "numpy")
 
 
 def write(path, rows, **facts):
-    """Write dictionaries with the same keys to `path`, all or nothing."""
+    """Write dictionaries to `path`, all or nothing.
+
+    What only some of them have is empty in the others.
+    """
     from keras_attn.replacing import replacing  # with it, Keras
 
     path = Path(path)
@@ -23,7 +27,8 @@ def write(path, rows, **facts):
     ):
         for key, value in facts.items():
             file.write(f"# {key}: {value}\n")
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        columns = dict.fromkeys(itertools.chain(*rows))
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -14,7 +14,9 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Measure what published networks learned; writes to zoo/results.",
+    help="Measure what published networks learned, and what they are good "
+    "for. Writes to zoo/results, where rows of the same networks are replaced "
+    "and those of others are kept.",
 )
 
 
@@ -23,7 +25,7 @@ def radii(ids: Ids):
     """The learned radii of ExpAtt, by depth."""
     from zoo.study import radii
 
-    tables.write(tables.RESULTS / "radii.csv", radii.measure(ids))
+    tables.replace(tables.RESULTS / "radii.csv", radii.measure(ids), "id")
 
 
 @app.command()
@@ -32,15 +34,12 @@ def rectangles(ids: Ids, data_dir: DataDir):
     from zoo.study import rectangles
 
     rows = rectangles.measure(ids, data_dir)
-    tables.write(tables.RESULTS / "rectangles.csv", rows)
+    tables.replace(tables.RESULTS / "rectangles.csv", rows, "rectangle")
 
 
 @app.command()
 def faithfulness(ids: Ids, data_dir: DataDir):
-    """Do maps show the object, and what the network needs?
-
-    Replaces the rows of these networks, and keeps those of others.
-    """
+    """Do maps show the object, and what the network needs?"""
     from zoo.study import faithfulness
 
     path = tables.RESULTS / "faithfulness.csv"
@@ -55,14 +54,13 @@ def fine_tuning(
     data_dir: DataDir,
     data: Annotated[str, typer.Option(help="To fine-tune on.")] = "cifar100",
 ):
-    """Fine-tuning on few images, pretrained against from scratch.
-
-    Replaces the rows of these networks and data, and keeps those of others.
-    """
+    """Fine-tuning on few images, pretrained against from scratch."""
     from zoo.study import fine_tuning
 
-    rows = fine_tuning.measure(ids, data, data_dir)
-    tables.replace(tables.RESULTS / "fine_tuning.csv", rows, "data", "id")
+    path = tables.RESULTS / "fine_tuning.csv"
+    for weight_id in ids:
+        rows = fine_tuning.measure(weight_id, data, data_dir)
+        tables.replace(path, rows, "data", "id")
 
 
 @app.command()
@@ -78,7 +76,7 @@ def segmentation(
     from zoo.study import segmentation
 
     rows = segmentation.measure(attentions)
-    tables.write(tables.RESULTS / "segmentation.csv", rows)
+    tables.replace(tables.RESULTS / "segmentation.csv", rows, "attention")
 
 
 if __name__ == "__main__":

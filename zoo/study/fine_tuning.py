@@ -34,11 +34,11 @@ BEGINS = {
 }
 
 
-def measure(ids, data_set, data_dir):
-    """Return a row for each network, way to begin and seed.
+def measure(weight_id, data_set, data_dir):
+    """Return a row for each way to begin and seed.
 
     Args:
-        ids: Ids of published weights.
+        weight_id: Id of a published weight.
         data_set: Name of the data set to fine-tune on, see `zoo.data.load`.
         data_dir: Path of it.
 
@@ -50,23 +50,21 @@ def measure(ids, data_set, data_dir):
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        facts = {
-            "data": data_set,
-            "classes": CLASSES,
-            "images": _write(folder, data_set, data_dir, "train", IMAGES),
-            "validation": _write(folder, data_set, data_dir, "val", None),
-            "epochs": HEAD_EPOCHS + BODY_EPOCHS,
-        }
-        for weight_id, begin, seed in itertools.product(ids, BEGINS, SEEDS):
+        training = _write(folder, data_set, data_dir, "train", IMAGES)
+        validation = _write(folder, data_set, data_dir, "val", None)
+        for begin, seed in itertools.product(BEGINS, SEEDS):
             options = [*BEGINS[begin], f"--seed={seed}"]
-            top1 = _fine_tune(weight_id, folder, options)
             rows.append(
                 {
                     "id": weight_id,
                     "begin": begin,
                     "seed": seed,
-                    **facts,
-                    "top1": top1,
+                    "data": data_set,
+                    "classes": CLASSES,
+                    "images": training,
+                    "validation": validation,
+                    "epochs": HEAD_EPOCHS + BODY_EPOCHS,
+                    "top1": _fine_tune(weight_id, folder, options),
                 }
             )
     return rows
