@@ -24,6 +24,7 @@ import tensorflow as tf
 import typer
 
 import keras_attn
+from keras_attn import images
 
 
 def main(
@@ -69,12 +70,16 @@ def main(
         training, validation, names = from_folders(
             folder, validation_folder, prepare, seed
         )
-    training = augmented(training.shuffle(5000).batch(batch_size))
+    training = training.shuffle(len(training))
+    training = augmented(training.batch(batch_size))
     validation = validation.batch(batch_size).prefetch(2)
 
     log = keras.callbacks.CSVLogger(out.with_suffix(".csv"), append=True)
     out.with_suffix(".csv").unlink(missing_ok=True)
-    with tf.distribute.MirroredStrategy().scope():
+    strategy = tf.distribute.MirroredStrategy()
+    if from_scratch:  # Each device would learn statistics of its own.
+        strategy = tf.distribute.get_strategy()
+    with strategy.scope():
         classifier = keras_attn.load(model, classes=names)
         network = classifier.model
         if from_scratch:
@@ -87,35 +92,33 @@ def main(
         fit(network, training, validation, body_epochs, learning_rate, log)
         loss, accuracy = network.evaluate(validation, verbose=0)
     if not np.isfinite(loss):
-        raise SystemExit(f"The loss is {loss}: nothing saved")
+        raise SystemExit(f"The loss is {loss}: nothing was saved")
     classifier.save(out)
     print(json.dumps({"top1": round(accuracy, 4), "loss": round(loss, 4)}))
 
 
 def from_folders(folder, validation_folder, prepare, seed):
     """Return images for training and validation, and the class names."""
-    find = keras.utils.image_dataset_from_directory
-    if validation_folder is None:
-        validation_folder = folder
-        found = find(folder, validation_split=0.2, subset="both", seed=seed)
-    else:
-        training = find(folder)
-        names = training.class_names
-        found = training, find(validation_folder, class_names=names)
-    names = found[0].class_names
+    names = sorted(x.name for x in folder.glob("[!.]*") if x.is_dir())
+    training, validation = [], []
+    for label, name in enumerate(names):
+        files = images.find(folder / name)
+        if validation_folder is not None:
+            held_out = images.find(validation_folder / name)
+        else:
+            files = np.random.default_rng(seed).permutation(files)
+            held_out, files = np.split(files, [len(files) // 5])
+        training += [(file, label) for file in files]
+        validation += [(file, label) for file in held_out]
+    if not training or not validation:
+        raise typer.BadParameter(f"{folder}: no folders of five images or more")
 
-    def read(paths, root):
-        classes = [Path(path).relative_to(root).parts[0] for path in paths]
-        return tf.data.Dataset.from_tensor_slices(
-            (
-                np.stack([prepare(path) for path in paths]),
-                [names.index(name) for name in classes],
-            )
-        )
+    def read(examples):
+        files, labels = zip(*examples)
+        prepared = np.stack([prepare(file) for file in files])
+        return tf.data.Dataset.from_tensor_slices((prepared, list(labels)))
 
-    training = read(found[0].file_paths, folder)
-    validation = read(found[1].file_paths, validation_folder)
-    return training, validation, names
+    return read(training), read(validation), names
 
 
 def from_tfds(name, folder, prepare):
@@ -130,11 +133,11 @@ def from_tfds(name, folder, prepare):
             split = ["train", other]
 
     def read(part):
-        images, labels = zip(*part.as_numpy_iterator())
-        # Grey images have one channel.
-        colours = [np.broadcast_to(x, (*x.shape[:2], 3)) for x in images]
-        images = np.stack([prepare(image) for image in colours])
-        return tf.data.Dataset.from_tensor_slices((images, list(labels)))
+        pictures, labels = zip(*part.as_numpy_iterator())
+        # Grey ones have one channel.
+        pictures = [np.broadcast_to(x, (*x.shape[:2], 3)) for x in pictures]
+        prepared = np.stack([prepare(picture) for picture in pictures])
+        return tf.data.Dataset.from_tensor_slices((prepared, list(labels)))
 
     training, validation = map(
         read, builder.as_dataset(split=split, as_supervised=True)

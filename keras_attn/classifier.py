@@ -87,7 +87,16 @@ class Classifier:
 
         Args:
             trainable: Boolean.
+
+        Raises:
+            ValueError: if no layer is called "predictions", as the classifier
+                is in the networks of `keras_attn.applications`.
         """
+        if CLASSIFIER not in {layer.name for layer in self.model.layers}:
+            raise ValueError(
+                f"The model {self.model.name!r} has no layer called "
+                f"{CLASSIFIER!r}: set `trainable` of its layers yourself"
+            )
         for layer in self.model.layers:
             if layer.name != CLASSIFIER:
                 layer.trainable = trainable

@@ -32,8 +32,8 @@ def plot_attention(
 
     Each panel shows the attention of one layer over the image in grey: dark
     where the attention is least, yellow where it is most. The title tells
-    these two values; where they differ by less than 2 %, the panel is all
-    dark. A rectangle of `RectangularAttention2D` is outlined as
+    these two values; differences of less than 2 % do not reach yellow. A
+    rectangle of `RectangularAttention2D` is outlined as
     far as it lies on the image. `ChannelAttention2D` has no map and is left
     out.
 

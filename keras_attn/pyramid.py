@@ -29,7 +29,8 @@ def feature_pyramid(model):
         `{"P2": ..., "P3": ..., "P4": ..., "P5": ...}`.
 
     Raises:
-        ValueError: if `model` has no such stages.
+        ValueError: if `model` has no such stages, or their maps have other
+            sizes.
     """
     levels = _levels(model)
     if not levels:
@@ -38,6 +39,7 @@ def feature_pyramid(model):
             "layers of the same names, such as conv2_block1_out. "
             f"Received: model={model.name!r}"
         )
+    _check_sizes(model, levels)
     return FeaturePyramid(
         model.inputs,
         {level: layer.output for level, layer in levels.items()},
@@ -69,6 +71,19 @@ def _levels(model):
         f"P{first + stage - min(layers)}": layer
         for stage, layer in sorted(layers.items())
     }
+
+
+def _check_sizes(model, levels):
+    """Refuse models of the same names that reduce their maps elsewhere."""
+    axis = 2 if keras.config.image_data_format() == "channels_first" else 1
+    size = model.inputs[0].shape[axis]
+    for level, layer in levels.items():
+        expected = size and math.ceil(size / 2 ** int(level[1:]))
+        if layer.output.shape[axis] != expected:
+            raise ValueError(
+                f"The map of {layer.name!r}, {level}, must be {expected} "
+                f"pixels high. Received: the shape {layer.output.shape}"
+            )
 
 
 def _level_of_stem(model):

@@ -38,7 +38,8 @@ def rebuild(model, finish=None, replace=None, change=None):
         outputs = new(*args, **kwargs)
         if finish is None:
             return outputs
-        return finish(originals[new], args[0] if args else None, outputs)
+        inputs = next(iter((*args, *kwargs.values())), None)
+        return finish(originals[new], inputs, outputs)
 
     def copy_graph(model):
         model = _plain(model)

@@ -39,11 +39,34 @@ def run(*arguments):
     return done.stdout
 
 
-@pytest.mark.parametrize("options", [[], ["--mixed-precision"]])
-def test_a_fine_tuned_network_is_used_by_its_names(folder, tmp_path, options):
+ON_TWO_DEVICES = """
+import runpy, sys
+import tensorflow as tf
+
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+)
+assert tf.distribute.MirroredStrategy().num_replicas_in_sync == 2
+sys.argv[0] = "examples/fine_tune.py"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "script, options",
+    [
+        (["examples/fine_tune.py"], []),
+        (["-c", ON_TWO_DEVICES], ["--mixed-precision"]),
+    ],
+    ids=["one device", "two devices, mixed precision"],
+)
+def test_a_fine_tuned_network_is_used_by_its_names(
+    folder, tmp_path, script, options
+):
     out = tmp_path / "mine.keras"
     printed = run(
-        *("examples/fine_tune.py", folder, "--out", out, "--model", WEIGHT),
+        *(*script, folder, "--out", out, "--model", WEIGHT),
         *("--head-epochs", 4, "--body-epochs", 2, "--batch-size", 4),
         *("--learning-rate", 0.01, *options),
     )
@@ -82,19 +105,41 @@ def test_pictures_are_read_as_for_classifying(tmp_path):
         place = tmp_path / "pictures" / name
         place.mkdir(parents=True)
         upright.save(place / "picture.jpg", exif=exif, quality=95)
+        upright.save(place / "picture.webp", exif=exif, lossless=True)
+    (tmp_path / "pictures" / ".hidden").mkdir()
     example = runpy.run_path("examples/fine_tune.py")
     prepare = keras_attn.load(WEIGHT).prepare
     training, validation, names = example["from_folders"](
         tmp_path / "pictures", tmp_path / "pictures", prepare, 0
     )
     assert names == ["one", "two"]
-    for images in (training, validation):
-        labels = [int(label) for _, label in images]
-        assert sorted(labels) == [0, 1]
-        for image, label in images:
-            path = tmp_path / "pictures" / names[int(label)] / "picture.jpg"
-            np.testing.assert_array_equal(image, prepare(path))
+    for part in (training, validation):
+        assert [int(label) for _, label in part] == [0, 0, 1, 1]
+        for image, label in part:
+            candidates = (tmp_path / "pictures" / names[int(label)]).iterdir()
+            prepared = [prepare(path) for path in candidates]
+            assert any(np.array_equal(image, each) for each in prepared)
             assert np.ptp(image) < 30  # grey, where every sixth row would not
+
+
+def test_a_fifth_of_each_class_is_held_out(folder):
+    example = runpy.run_path("examples/fine_tune.py")
+    prepare = keras_attn.load(WEIGHT).prepare
+    splits = [
+        example["from_folders"](folder, None, prepare, seed)
+        for seed in (0, 0, 1)
+    ]
+    for training, validation, names in splits:
+        assert names == ["bright", "dark"]
+        assert [int(label) for _, label in validation] == [0, 0, 1, 1]
+        assert [int(label) for _, label in training] == [0] * 8 + [1] * 8
+    held_out, again, other = (
+        np.stack([image for image, _ in validation])
+        for _, validation, _ in splits
+    )
+    assert (held_out == again).all() and (held_out != other).any()
+    with pytest.raises(typer.BadParameter, match="no folders of five images"):
+        example["from_folders"](folder / "dark", None, prepare, 0)
 
 
 @pytest.mark.parametrize(

@@ -438,13 +438,17 @@ def test_the_new_model_reloads_in_a_fresh_process(tmp_path):
 def test_the_new_model_is_exported(tmp_path):
     import tensorflow as tf
 
-    model = keras_attn.insert_attention(
-        small_model(), PositionwiseAttention2D(3), "relu"
-    )
-    model.get_layer("relu_attention").scale.assign(0.5)
-    model.export(tmp_path / "exported", verbose=False)
-    exported = tf.saved_model.load(tmp_path / "exported")
+    model = small_model()
+    for layer, after in (
+        (PositionwiseAttention2D(3), "relu"),
+        (RectangularAttention2D(), "second"),
+    ):
+        model = keras_attn.insert_attention(model, layer, after)
+    awaken(model.get_layer("relu_attention"))
+    awaken(model.get_layer("second_attention"))
     inputs = make_inputs()
+    folder = keras_attn.export(model, tmp_path / "exported")
+    exported = tf.saved_model.load(folder)
     np.testing.assert_allclose(
         to_numpy(exported.serve(inputs)), outputs_of(model, inputs), atol=1e-5
     )
@@ -578,6 +582,16 @@ def test_convolutions_are_replaced_and_all_else_is_kept():
     assert not np.allclose(
         outputs_of(new, some_pictures()), outputs_of(model, some_pictures())
     )
+
+
+def test_a_convolution_with_a_named_argument_is_replaced():
+    image = keras.Input((8, 8, 4))
+    convolution = layers.Conv2D(4, 3, padding="same", name="conv")
+    model = keras.Model(image, convolution(inputs=image))
+    new = keras_attn.replace_convolutions(
+        model, "conv", lambda convolution: layers.Conv2D(4, 1)
+    )
+    assert new.get_layer("conv").kernel_size == (1, 1)
 
 
 def test_a_replacement_of_the_same_type_starts_with_new_weights():

@@ -108,3 +108,12 @@ def test_other_networks_are_refused():
     other = keras.Model(image, keras.layers.Conv2D(2, 3)(image), name="other")
     with pytest.raises(ValueError, match="model='other'"):
         keras_attn.feature_pyramid(other)
+
+
+def test_networks_that_reduce_their_maps_elsewhere_are_refused():
+    """In ResNet-50 V2 the last block of a stage does."""
+    model = keras.applications.ResNet50V2(
+        include_top=False, weights=None, input_shape=(64, 64, 3)
+    )
+    with pytest.raises(ValueError, match="'conv2_block3_out', P2, must be 16"):
+        keras_attn.feature_pyramid(model)

@@ -72,7 +72,7 @@ def measure(weight_id, folders):
     Returns:
         A list of dictionaries: `id`, `format`, `bytes`, `largest_difference`
         (of a probability from Keras's), `images` and `top1`, the milliseconds
-        of one image `median_ms`, and the `operations`.
+        of one image `median_ms`, and the `operations` of a file.
     """
     classifier = keras_attn.load(weight_id, verify=True)
     [data_set] = classifier.metadata.metrics

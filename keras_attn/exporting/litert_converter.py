@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
 
 
 def main(saved_model, out, quantize, pictures):
@@ -27,7 +28,18 @@ def main(saved_model, out, quantize, pictures):
         converter.representative_dataset = lambda: (
             {"image": image[None]} for image in images
         )
-    Path(out).write_bytes(converter.convert())
+    content = converter.convert()
+    check_operations(content)
+    Path(out).write_bytes(content)
+
+
+def check_operations(content):
+    """Raise a `ValueError` if a file asks for more than built-in operations."""
+    model = schema.Model.GetRootAs(content)
+    codes = map(model.OperatorCodes, range(model.OperatorCodesLength()))
+    others = [code.CustomCode().decode() for code in codes if code.CustomCode()]
+    if others:
+        raise ValueError(f"operations that are not built in: {others}")
 
 
 if __name__ == "__main__":

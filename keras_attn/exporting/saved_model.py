@@ -47,12 +47,11 @@ def write(classifier, folder, shape):
 
 def _classifies_pictures(model, shape):
     _, height, width, channels = shape
-    outputs = model.outputs
     return (
         None not in (height, width)
         and channels == 3
-        and len(outputs) == 1
-        and len(outputs[0].shape) == 2
+        and isinstance(model.output, keras.KerasTensor)
+        and len(model.output.shape) == 2
     )
 
 

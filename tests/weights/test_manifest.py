@@ -284,6 +284,15 @@ def test_a_frozen_body_does_not_move(attention):
     assert not any("_bn" in path or "norm" in path for path in now)
 
 
+def test_a_body_that_is_not_known_is_not_frozen_with_its_head():
+    image = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    model = keras.Model(image, keras.layers.Dense(2, name="dense")(pooled))
+    with pytest.raises(ValueError, match="no layer called 'predictions'"):
+        keras_attn.Classifier(model, None).set_body_trainable(False)
+    assert model.get_layer("dense").trainable
+
+
 def test_a_loaded_classifier_fine_tunes():
     classifier = keras_attn.load(IDS[0], classes=2)
     images = np.zeros((4, *classifier.input_size, 3), "uint8")
