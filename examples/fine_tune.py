@@ -10,8 +10,8 @@ tenth of the rate. The result is one file:
     keras-attn classify PICTURE --model mine.keras
     keras-attn export mine.keras --to mine.tflite
 
-and beside it, in `mine.csv`, loss and accuracy of each epoch. All images are
-kept in memory, at the size that the network takes.
+and beside it, in `mine.history.csv`, what was measured in each epoch. All
+images are kept in memory, at the size that the network takes.
 """
 
 import json
@@ -74,22 +74,26 @@ def main(
     training = augmented(training.batch(batch_size))
     validation = validation.batch(batch_size).prefetch(2)
 
-    log = keras.callbacks.CSVLogger(out.with_suffix(".csv"), append=True)
-    out.with_suffix(".csv").unlink(missing_ok=True)
+    history = out.with_suffix(".history.csv")
+    history.unlink(missing_ok=True)
+    log = keras.callbacks.CSVLogger(history, append=True)
     strategy = tf.distribute.MirroredStrategy()
     if from_scratch:  # Each device would learn statistics of its own.
         strategy = tf.distribute.get_strategy()
     with strategy.scope():
         classifier = keras_attn.load(model, classes=names)
-        network = classifier.model
+        network, first = classifier.model, 0
         if from_scratch:
             forget(network)
         else:
             classifier.set_body_trainable(False)
-            fit(network, training, validation, head_epochs, learning_rate, log)
+            head = range(head_epochs)
+            fit(network, training, validation, head, learning_rate, log)
             classifier.set_body_trainable(True)
             learning_rate /= 10
-        fit(network, training, validation, body_epochs, learning_rate, log)
+            first = head_epochs
+        body = range(first, first + body_epochs)
+        fit(network, training, validation, body, learning_rate, log)
         loss, accuracy = network.evaluate(validation, verbose=0)
     if not np.isfinite(loss):
         raise SystemExit(f"The loss is {loss}: nothing was saved")
@@ -99,7 +103,11 @@ def main(
 
 def from_folders(folder, validation_folder, prepare, seed):
     """Return images for training and validation, and the class names."""
-    names = sorted(x.name for x in folder.glob("[!.]*") if x.is_dir())
+    names = classes_in(folder)
+    if validation_folder and classes_in(validation_folder) != names:
+        raise typer.BadParameter(
+            f"{validation_folder}: its classes are not those of {folder}"
+        )
     training, validation = [], []
     for label, name in enumerate(names):
         files = images.find(folder / name)
@@ -111,7 +119,10 @@ def from_folders(folder, validation_folder, prepare, seed):
         training += [(file, label) for file in files]
         validation += [(file, label) for file in held_out]
     if not training or not validation:
-        raise typer.BadParameter(f"{folder}: no folders of five images or more")
+        raise typer.BadParameter(
+            f"{folder}: no folders of classes, or of too few images to hold "
+            "out a fifth"
+        )
 
     def read(examples):
         files, labels = zip(*examples)
@@ -119,6 +130,10 @@ def from_folders(folder, validation_folder, prepare, seed):
         return tf.data.Dataset.from_tensor_slices((prepared, list(labels)))
 
     return read(training), read(validation), names
+
+
+def classes_in(folder):
+    return sorted(x.name for x in folder.glob("[!.]*") if x.is_dir())
 
 
 def from_tfds(name, folder, prepare):
@@ -133,11 +148,13 @@ def from_tfds(name, folder, prepare):
             split = ["train", other]
 
     def read(part):
-        pictures, labels = zip(*part.as_numpy_iterator())
-        # Grey ones have one channel.
-        pictures = [np.broadcast_to(x, (*x.shape[:2], 3)) for x in pictures]
-        prepared = np.stack([prepare(picture) for picture in pictures])
-        return tf.data.Dataset.from_tensor_slices((prepared, list(labels)))
+        prepared, labels = [], []
+        for picture, label in part.as_numpy_iterator():
+            # A grey one has one channel.
+            picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
+            prepared.append(prepare(picture))
+            labels.append(label)
+        return tf.data.Dataset.from_tensor_slices((np.stack(prepared), labels))
 
     training, validation = map(
         read, builder.as_dataset(split=split, as_supervised=True)
@@ -162,10 +179,10 @@ def augmented(batches):
 
 def fit(model, training, validation, epochs, learning_rate, log):
     """Train what is trainable, at a rate that falls to zero."""
-    if epochs == 0:
+    if not epochs:
         return
     rate = keras.optimizers.schedules.CosineDecay(
-        learning_rate, epochs * len(training)
+        learning_rate, len(epochs) * len(training)
     )
     model.compile(
         keras.optimizers.Adam(rate),
@@ -175,7 +192,8 @@ def fit(model, training, validation, epochs, learning_rate, log):
     model.fit(
         training,
         validation_data=validation,
-        epochs=epochs,
+        initial_epoch=epochs.start,
+        epochs=epochs.stop,
         shuffle=False,  # the batches are
         verbose=2,
         callbacks=[log, keras.callbacks.TerminateOnNaN()],

@@ -55,8 +55,9 @@ def insert_attention(model, layer, after, residual=None):
         A `keras.Model`.
 
     Raises:
-        ValueError: if `model` has no graph of layers, no layer is called
-            `after`, `layer` is none, or it does not fit where it should go.
+        ValueError: if `model` has no graph of layers or a `call` of its own,
+            no layer is called `after`, `layer` is none, or it does not fit
+            where it should go.
 
     Example:
 
@@ -72,7 +73,9 @@ def insert_attention(model, layer, after, residual=None):
     targets = _find(model, after, "after")
     named = _named_layers(model).values()
     taken = {target.name for target in named}
-    data_formats = {getattr(other, "data_format", None) for other in named}
+    data_formats = {
+        other.data_format for other in named if hasattr(other, "kernel_size")
+    }
     inserted = {}
 
     def attend(original, inputs, outputs):
@@ -109,8 +112,9 @@ def replace_convolutions(model, where, make_layer):
         A `keras.Model`, not compiled.
 
     Raises:
-        ValueError: if `model` has no graph of layers, no convolution is
-            called `where`, or a layer gives outputs of another shape.
+        ValueError: if `model` has no graph of layers or a `call` of its own,
+            no convolution is called `where`, or a layer gives outputs of
+            another shape.
 
     Example:
 
@@ -255,8 +259,9 @@ def _attend(attention, original, outputs):
         _check_same_shape("layer", original, outputs.shape, attended.shape)
     except (AttributeError, TypeError) as error:
         raise ValueError(
-            "`layer` must take one tensor and return one. Received: "
-            f"layer={inner}: {error}"
+            f"`layer` must take one tensor, the output of {original.name!r}, "
+            f"and return one like it. Received: layer={inner}, with which "
+            f"this failed: {error}"
         ) from error
     return attended
 
@@ -269,11 +274,11 @@ def _check_data_format(attention, of_model):
     # In the wrong one it would attend to rows of channels, without an error.
     layer = _without_shortcut(attention)
     received = getattr(layer, "data_format", None)
-    if received and of_model - {None} and received not in of_model:
-        [expected, *_] = of_model - {None}
+    if received and of_model and received not in of_model:
         raise ValueError(
-            f"`layer` must have the data format of the model, {expected}. "
-            f"Received: layer={layer} with data_format={received!r}"
+            "`layer` must have the data format of the model, "
+            f"{', '.join(of_model)}. Received: layer={layer} with "
+            f"data_format={received!r}"
         )
 
 

@@ -8,6 +8,8 @@ import keras
 # Behind a block or a stage there may be what `insert_attention` put there.
 STAGE = re.compile(r"conv([2-9])_(block\d+_out|attention)(_attention(_\d+)?)?")
 
+ANY_SIZE = 64  # pixels, to look at a network that takes any
+
 
 def feature_pyramid(model):
     """Return a network that gives the last feature map of each stage.
@@ -39,12 +41,13 @@ def feature_pyramid(model):
             "layers of the same names, such as conv2_block1_out. "
             f"Received: model={model.name!r}"
         )
-    _check_sizes(model, levels)
-    return FeaturePyramid(
+    pyramid = FeaturePyramid(
         model.inputs,
         {level: layer.output for level, layer in levels.items()},
         name=f"{model.name}_pyramid",
     )
+    _check_sizes(pyramid)
+    return pyramid
 
 
 @keras.saving.register_keras_serializable(package="keras_attn")
@@ -73,16 +76,18 @@ def _levels(model):
     }
 
 
-def _check_sizes(model, levels):
+def _check_sizes(pyramid):
     """Refuse models of the same names that reduce their maps elsewhere."""
     axis = 2 if keras.config.image_data_format() == "channels_first" else 1
-    size = model.inputs[0].shape[axis]
-    for level, layer in levels.items():
-        expected = size and math.ceil(size / 2 ** int(level[1:]))
-        if layer.output.shape[axis] != expected:
+    shape = [size or ANY_SIZE for size in pyramid.inputs[0].shape]
+    shapes = pyramid.compute_output_shape(tuple(shape))
+    for level, name in pyramid.pyramid_level_inputs.items():
+        expected = math.ceil(shape[axis] / 2 ** int(level[1:]))
+        if shapes[level][axis] != expected:
             raise ValueError(
-                f"The map of {layer.name!r}, {level}, must be {expected} "
-                f"pixels high. Received: the shape {layer.output.shape}"
+                f"The map of {name!r}, {level}, must be {expected} pixels high "
+                f"for {shape[axis]} of the image. "
+                f"Received: the shape {shapes[level]}"
             )
 
 

@@ -56,6 +56,12 @@ def rebuild(model, finish=None, replace=None, change=None):
 
 def _plain(model):
     """Return a functional model of the same graph, with nothing compiled."""
+    for kind in type(model).__mro__:
+        if "call" in vars(kind) and kind.__module__.split(".")[0] != "keras":
+            raise ValueError(
+                f"The graph of the model {model.name!r} does not say what it "
+                f"does: its class {kind.__name__} has a `call` of its own"
+            )
     if isinstance(model, keras.Sequential):
         # Its `input` is that of a call, perhaps in another model.
         inputs, outputs = model.inputs[0], model.outputs[0]

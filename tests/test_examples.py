@@ -71,7 +71,7 @@ def test_a_fine_tuned_network_is_used_by_its_names(
         *("--learning-rate", 0.01, *options),
     )
     assert json.loads(printed.splitlines()[-1])["top1"] == 1
-    assert "Epoch 4/4" in printed and "Epoch 2/2" in printed
+    assert "Epoch 4/4" in printed and "Epoch 6/6" in printed
 
     classifier = keras_attn.load(out)
     assert classifier.class_names == ("bright", "dark")
@@ -91,8 +91,9 @@ def test_a_fine_tuned_network_is_used_by_its_names(
     [[bright, dark]] = session.run(None, {pixels.name: batch})[0]
     assert dark > bright
 
-    log = out.with_suffix(".csv").read_text().splitlines()
-    assert len(log) == 1 + 4 + 2  # a header, and a line an epoch
+    history = (tmp_path / "mine.history.csv").read_text().splitlines()
+    epochs = [line.partition(",")[0] for line in history]
+    assert epochs == ["epoch", *"012345"]
 
 
 def test_pictures_are_read_as_for_classifying(tmp_path):
@@ -138,8 +139,13 @@ def test_a_fifth_of_each_class_is_held_out(folder):
         for _, validation, _ in splits
     )
     assert (held_out == again).all() and (held_out != other).any()
-    with pytest.raises(typer.BadParameter, match="no folders of five images"):
-        example["from_folders"](folder / "dark", None, prepare, 0)
+    for arguments, message in (
+        ((folder / "dark", None), "no folders of classes"),
+        ((folder / "nowhere", None), "no folders of classes"),
+        ((folder, folder.parent), "its classes are not those of"),
+    ):
+        with pytest.raises(typer.BadParameter, match=message):
+            example["from_folders"](*arguments, prepare, 0)
 
 
 @pytest.mark.parametrize(

@@ -504,6 +504,18 @@ def two_outputs():
     return keras.Model(inputs, Twice(name="twice")(inputs))
 
 
+class Doubled(keras.Model):
+    """A functional model with more than its graph."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs, training=training, mask=mask)
+
+
+def doubled():
+    model = small_model()
+    return Doubled(model.input, model.output)
+
+
 class Subclassed(keras.Model):
     def call(self, inputs):
         return inputs
@@ -534,15 +546,16 @@ class Subclassed(keras.Model):
             "`layer` must have the data format of the model, channels_last.*"
             "data_format='channels_first'",
         ),
-        ({"layer": Twice()}, "`layer` must take one tensor and return one"),
+        ({"layer": Twice()}, "`layer` must take one tensor, .* 'relu'"),
         (
             {"layer": Twice(), "residual": False},
-            "`layer` must take one tensor and return one",
+            "`layer` must take one tensor, .* 'relu', and return one",
         ),
         (
             {"layer": layers.MultiHeadAttention(2, 4)},
-            "`layer` must take one tensor and return one.*value",
+            "`layer` must take one tensor.*this failed.*value",
         ),
+        ({"model": doubled()}, "its class Doubled has a `call` of its own"),
         ({"model": Subclassed()}, "`model` must be.*Subclassed"),
         ({"model": keras.Sequential([layers.ReLU()])}, "`model`.*built"),
         ({"model": "resnet"}, "`model`.*'resnet'|`model`.*resnet"),

@@ -110,10 +110,11 @@ def test_other_networks_are_refused():
         keras_attn.feature_pyramid(other)
 
 
-def test_networks_that_reduce_their_maps_elsewhere_are_refused():
+@pytest.mark.parametrize("size", [64, None])
+def test_networks_that_reduce_their_maps_elsewhere_are_refused(size):
     """In ResNet-50 V2 the last block of a stage does."""
     model = keras.applications.ResNet50V2(
-        include_top=False, weights=None, input_shape=(64, 64, 3)
+        include_top=False, weights=None, input_shape=(size, size, 3)
     )
     with pytest.raises(ValueError, match="'conv2_block3_out', P2, must be 16"):
         keras_attn.feature_pyramid(model)

@@ -165,10 +165,6 @@ def _check_backend():
 def _check_place(path, format, overwrite):
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists. Pass `overwrite=True` to replace it."
-        )
     is_saved_model = (path / "saved_model.pb").is_file()
     if format == "saved_model":
         replaceable, expected = is_saved_model, "SavedModel"
@@ -178,6 +174,10 @@ def _check_place(path, format, overwrite):
         kind = "folder" if path.is_dir() else "file"
         raise FileExistsError(
             f"{path} is a {kind}, and no {expected} that could be replaced"
+        )
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists. Pass `overwrite=True` to replace it."
         )
 
 

@@ -47,11 +47,12 @@ def write(classifier, folder, shape):
 
 def _classifies_pictures(model, shape):
     _, height, width, channels = shape
+    output = getattr(model, "output", model.outputs[0])  # not of a Sequential
     return (
         None not in (height, width)
         and channels == 3
-        and isinstance(model.output, keras.KerasTensor)
-        and len(model.output.shape) == 2
+        and isinstance(output, keras.KerasTensor)
+        and len(output.shape) == 2
     )
 
 

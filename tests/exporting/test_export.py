@@ -389,6 +389,21 @@ def test_adapted_statistics_are_exported(tmp_path):
     assert np.abs(expected).max() < 20, "which pixels would exceed"
 
 
+def test_a_sequential_model_is_exported(tmp_path):
+    import tensorflow as tf
+
+    layers = [
+        keras.Input((SIZE, SIZE, 3)),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(2),
+    ]
+    model = keras.Sequential(layers)
+    expected = model.predict(images(), verbose=0)
+    served = tf.saved_model.load(keras_attn.export(model, tmp_path / "saved"))
+    assert "serve_encoded" in served.signatures
+    np.testing.assert_allclose(served.serve(images()), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["grey", "segmenter", "named"])
 def test_networks_that_are_no_classifiers_are_served(kind, tmp_path):
     import tensorflow as tf
@@ -579,4 +594,4 @@ def test_the_command_writes_files_of_their_kinds(tmp_path):
     assert done.returncode == 0, done.stderr
     details = json.loads((tmp_path / "a.json").read_text())
     assert details["quantize"] == "int8"
-    assert "warning" not in done.stderr.lower()  # it was measured to be sound
+    assert "measured" not in done.stderr  # which a warning would say

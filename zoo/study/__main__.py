@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure what published networks learned, and what they are good "
     "for. Writes to zoo/results, where rows of the same networks are replaced "
-    "and those of others are kept.",
+    "and those of others are kept. The machine a file names is the last one.",
 )
 
 
