@@ -82,18 +82,18 @@ def main(
         strategy = tf.distribute.get_strategy()
     with strategy.scope():
         classifier = keras_attn.load(model, classes=names)
-        network, first = classifier.model, 0
+        network = classifier.model
         if from_scratch:
+            head_epochs = 0
             forget(network)
         else:
             classifier.set_body_trainable(False)
-            head = range(head_epochs)
-            fit(network, training, validation, head, learning_rate, log)
+            epochs = range(head_epochs)
+            fit(network, training, validation, epochs, learning_rate, log)
             classifier.set_body_trainable(True)
             learning_rate /= 10
-            first = head_epochs
-        body = range(first, first + body_epochs)
-        fit(network, training, validation, body, learning_rate, log)
+        epochs = range(head_epochs, head_epochs + body_epochs)
+        fit(network, training, validation, epochs, learning_rate, log)
         loss, accuracy = network.evaluate(validation, verbose=0)
     if not np.isfinite(loss):
         raise SystemExit(f"The loss is {loss}: nothing was saved")

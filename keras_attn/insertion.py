@@ -74,7 +74,9 @@ def insert_attention(model, layer, after, residual=None):
     named = _named_layers(model).values()
     taken = {target.name for target in named}
     data_formats = {
-        other.data_format for other in named if hasattr(other, "kernel_size")
+        other.data_format
+        for other in named
+        if hasattr(other, "kernel_size") and hasattr(other, "data_format")
     }
     inserted = {}
 

@@ -35,3 +35,14 @@ class NoTensorFlow:
 
 sys.meta_path.insert(0, NoTensorFlow())
 """
+
+
+# Put before code that is to see one machine as two devices.
+TWO_DEVICES = """
+import tensorflow as tf
+
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+)
+"""

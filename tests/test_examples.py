@@ -14,6 +14,7 @@ import typer
 from PIL import Image
 
 import keras_attn
+from tests.subprocesses import TWO_DEVICES
 
 WEIGHT = "expatt_resnet14_small.cifar100_32"
 
@@ -39,14 +40,8 @@ def run(*arguments):
     return done.stdout
 
 
-ON_TWO_DEVICES = """
+ON_TWO_DEVICES = f"""{TWO_DEVICES}
 import runpy, sys
-import tensorflow as tf
-
-[cpu] = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-)
 assert tf.distribute.MirroredStrategy().num_replicas_in_sync == 2
 sys.argv[0] = "examples/fine_tune.py"
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -257,6 +257,21 @@ def table_of_segmentation(rows):
     return _markdown(header, lines)
 
 
+def table_of_radii(rows):
+    """Return the rows of `zoo.study.radii`, a line for each layer."""
+    ids = list(dict.fromkeys(row["id"] for row in rows))
+    by_layer = {}
+    for row in rows:
+        layer = f"`{row['layer']}` | {row['map']:.0f} x {row['map']:.0f}"
+        by_layer.setdefault(layer, {})[row["id"]] = f"{row['after']:.2f}"
+    lines = [
+        f"| {layer} | {' | '.join(radii.get(name, '') for name in ids)} |"
+        for layer, radii in by_layer.items()
+    ]
+    names = " | ".join(f"`{name}`" for name in ids)
+    return _markdown(f"| layer | map | {names} |", lines)
+
+
 # What else is measured: the name of its CSV file in
 # zoo/results, which is also that of its marks in the README.
 STUDIES = {
@@ -265,6 +280,7 @@ STUDIES = {
     "export": table_of_exports,
     "fine_tuning": table_of_fine_tuning,
     "segmentation": table_of_segmentation,
+    "radii": table_of_radii,
 }
 
 

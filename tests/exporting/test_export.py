@@ -163,17 +163,22 @@ def test_int8_of_gsa_agrees_with_float32(tmp_path, monkeypatch):
     pictures = crops(32)
     expected = keras_attn.load(GSA).model.predict(pictures, verbose=0)
     with pytest.warns(UserWarning, match="was measured to lose 0.7 points"):
-        file = keras_attn.export(
-            GSA,
-            tmp_path / "gsa.tflite",
-            format="litert",
-            quantize="int8",
-            representative_data=crops(100, seed=1),
-        )
+        file = export_int8(GSA, tmp_path / "a.tflite", crops(100, seed=1))
     outputs, _ = run_litert(file, pictures)
     agree = outputs.argmax(-1) == expected.argmax(-1)
     assert agree.mean() > 0.75
     assert np.abs(outputs - expected).mean() < 0.005  # of 100 classes
+
+
+def export_int8(model, path, pictures, **arguments):
+    return keras_attn.export(
+        model,
+        path,
+        format="litert",
+        quantize="int8",
+        representative_data=pictures,
+        **arguments,
+    )
 
 
 def crops(count, seed=0, size=32):
@@ -423,13 +428,7 @@ def test_networks_that_are_no_classifiers_are_served(kind, tmp_path):
 def test_what_was_trained_further_is_not_the_published_one(tmp_path):
     classifier = keras_attn.load(WEIGHT)
     with pytest.warns(UserWarning, match="int8 was not measured"):
-        file = keras_attn.export(
-            classifier,
-            tmp_path / "a.tflite",
-            format="litert",
-            quantize="int8",
-            representative_data=crops(2),
-        )
+        file = export_int8(classifier, tmp_path / "a.tflite", crops(2))
     assert json.loads(file.with_suffix(".json").read_text())["name"] != WEIGHT
 
 
@@ -440,14 +439,7 @@ def test_pictures_for_int8_are_chosen_from_all(tmp_path, monkeypatch):
     )
     data = np.arange(1200)[:, None, None, None] * np.ones((SIZE, SIZE, 3))
     with pytest.warns(UserWarning, match="int8"):
-        keras_attn.export(
-            flexible(),
-            tmp_path / "a.tflite",
-            format="litert",
-            quantize="int8",
-            representative_data=data,
-            input_size=SIZE,
-        )
+        export_int8(flexible(), tmp_path / "a.tflite", data, input_size=SIZE)
     chosen = seen[0][:, 0, 0, 0]
     assert len(chosen) <= 500 and chosen.max() > 1190
     assert len(set(np.diff(chosen))) == 1

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from tests.subprocesses import TWO_DEVICES
 from tests.subprocesses import WITHOUT_TENSORFLOW
 from tests.subprocesses import run_python
 from tests.zoo.common import history
@@ -20,13 +21,8 @@ from zoo import train
 # One recipe on one device or two, in float32 and in mixed precision.
 TRAINED = """
 import json, sys
-import tensorflow as tf
 from pathlib import Path
-data_dir, out, devices, recipe = sys.argv[1:]
-if devices == "2":
-    cpu, = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+data_dir, out, recipe = sys.argv[1:]
 from zoo import train
 Path(out).mkdir()
 train.train(json.loads(recipe), Path(data_dir), Path(out))
@@ -68,11 +64,11 @@ def recipe(dtype_policy):
 @pytest.mark.parametrize("dtype_policy", ["float32", "mixed_bfloat16"])
 def test_two_devices_train_as_one_does(data_dir, tmp_path, dtype_policy):
     settings = json.dumps(recipe(dtype_policy))
-    for devices in (1, 2):
-        run_python(
-            TRAINED, data_dir, tmp_path / str(devices), devices, settings
-        )
-    one, two = history(tmp_path / "1"), history(tmp_path / "2")
+    histories = []
+    for name, devices in (("one", ""), ("two", TWO_DEVICES)):
+        run_python(devices + TRAINED, data_dir, tmp_path / name, settings)
+        histories.append(history(tmp_path / name))
+    one, two = histories
     tolerance = 1e-4 if dtype_policy == "float32" else 2e-2
     assert len(one) == len(two) == 2
     for single, mirrored in zip(one, two):
@@ -85,13 +81,9 @@ def test_two_devices_train_as_one_does(data_dir, tmp_path, dtype_policy):
 
 # What only two devices can get wrong, in a plain `fit` with an incomplete
 # last batch: 11 images, 4 a step, so the last step has 3.
-REPLICAS = """
+REPLICAS = f"""{TWO_DEVICES}
 import sys
 import numpy as np
-import tensorflow as tf
-cpu, = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras
 from keras_attn.applications import AttnResNet
 from zoo import strategy
