@@ -2,8 +2,8 @@
 
     python -m zoo.cards
 
-Writes `zoo/cards/ID.md`, the training curve beside it and, where the
-attention depends on the picture, what the network looks at.
+Writes `zoo/cards/ID.md`, the training curve beside it and, where there is
+attention, what the network looks at.
 """
 
 import csv
@@ -14,6 +14,7 @@ import numpy as np
 import typer
 from huggingface_hub import EvalResult
 from huggingface_hub import ModelCardData
+from PIL import Image
 
 import keras_attn
 from keras_attn import explanation
@@ -103,6 +104,10 @@ ATTENTION = """
 ## Where it looks
 
 ![Pictures and what the network looks at]({id}.attention.jpg)
+
+Drawn as by `keras-attn classify --explain` if one layer has attention, else by
+`keras_attn.plot_attention`, which gives the least and the largest value of each
+layer's map.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -203,27 +208,44 @@ def _draw_attention(weight_id):
     """Draw the example pictures; return whether there is anything to see."""
     classifier = keras_attn.load(weight_id)
     images = np.stack([classifier.prepare(file) for file in PICTURES])
-    if not _attention_depends_on_images(classifier.model, images):
+    try:
+        attentions = keras_attn.attention_maps(classifier.model, images)
+    except ValueError:  # no attention at all
         return False
-    predictions = classifier.predict(PICTURES)
-    best = classifier.decode_predictions(predictions, top=1)
-    tile = explanation.TILE, explanation.TILE
-    grid = explanation.draw(
-        classifier.model,
-        images=images,
-        pictures=[resize_and_crop(read(file), *tile) for file in PICTURES],
-        captions=[f"{name} ({share:.0%})" for [(_, name, share)] in best],
-    )
-    grid.save(CARDS / f"{weight_id}.attention.jpg", quality=85)
+    if len(attentions) == 1:
+        drawn = _draw_pictures(classifier, images)
+    else:
+        drawn = _draw_layers(classifier, images[:1])
+    drawn.save(CARDS / f"{weight_id}.attention.jpg", quality=85)
     return True
 
 
-def _attention_depends_on_images(model, images):
-    try:
-        attentions = keras_attn.attention_maps(model, images)
-    except ValueError:  # no attention at all
-        return False
-    return any(attention.map is not None for attention in attentions)
+def _draw_pictures(classifier, images):
+    """Return the attention of one layer to each picture."""
+    predictions = classifier.predict(PICTURES)
+    best = classifier.decode_predictions(predictions, top=1)
+    return explanation.draw(
+        classifier.model,
+        images=images,
+        pictures=[_sharp(file, explanation.TILE) for file in PICTURES],
+        captions=[f"{name} ({share:.0%})" for [(_, name, share)] in best],
+    )
+
+
+def _draw_layers(classifier, images):
+    """Return the attention of each layer to the first picture."""
+    picture = _sharp(PICTURES[0], explanation.TILE)
+    figure = keras_attn.plot_attention(
+        classifier.model, images, pictures=[np.asarray(picture)]
+    )
+    figure.set_dpi(80)
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())
+    return Image.fromarray(pixels[..., :3])
+
+
+def _sharp(file, size):
+    return resize_and_crop(read(file), size, size)
 
 
 if __name__ == "__main__":
