@@ -128,6 +128,7 @@ def test_a_downloaded_folder_loads_too(client, published, tmp_path):
     assert names == {
         "README.md",
         "config.json",
+        f"{WEIGHT}.attention.jpg",
         f"{WEIGHT}.curve.png",
         "history.csv",
         hub_weights.DESCRIPTION,
