@@ -20,6 +20,7 @@ import keras_attn
 from keras_attn import explanation
 from keras_attn.images import read
 from keras_attn.images import resize_and_crop
+from keras_attn.maps import MAPS
 from keras_attn.weights import manifest
 from zoo import plots
 
@@ -212,7 +213,14 @@ def _draw_attention(weight_id):
         attentions = keras_attn.attention_maps(classifier.model, images)
     except ValueError:  # no attention at all
         return False
-    if len(attentions) == 1:
+    with_map = [
+        attention
+        for attention in attentions
+        if any(getattr(attention, field) is not None for field in MAPS)
+    ]
+    if not with_map:  # that of channels only
+        return False
+    if len(with_map) == 1:
         drawn = _draw_pictures(classifier, images)
     else:
         drawn = _draw_layers(classifier, images[:1])
@@ -227,14 +235,14 @@ def _draw_pictures(classifier, images):
     return explanation.draw(
         classifier.model,
         images=images,
-        pictures=[_sharp(file, explanation.TILE) for file in PICTURES],
+        pictures=[_sharp(file) for file in PICTURES],
         captions=[f"{name} ({share:.0%})" for [(_, name, share)] in best],
     )
 
 
 def _draw_layers(classifier, images):
     """Return the attention of each layer to the first picture."""
-    picture = _sharp(PICTURES[0], explanation.TILE)
+    picture = _sharp(PICTURES[0])
     figure = keras_attn.plot_attention(
         classifier.model, images, pictures=[np.asarray(picture)]
     )
@@ -244,8 +252,8 @@ def _draw_layers(classifier, images):
     return Image.fromarray(pixels[..., :3])
 
 
-def _sharp(file, size):
-    return resize_and_crop(read(file), size, size)
+def _sharp(file):
+    return resize_and_crop(read(file), explanation.TILE, explanation.TILE)
 
 
 if __name__ == "__main__":

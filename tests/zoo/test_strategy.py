@@ -123,8 +123,7 @@ model.save_weights(sys.argv[1])
 again = build(sys.argv[1]).predict(images, verbose=0)
 right = (again.argmax(1) == labels).mean()
 np.testing.assert_allclose(accuracy, right, atol=0.1)
-print(apart(model), np.abs(predicted - again).max(),
-      drifted)
+print(apart(model), np.abs(predicted - again).max(), drifted)
 """
 
 
