@@ -14,7 +14,6 @@ import numpy as np
 import typer
 from huggingface_hub import EvalResult
 from huggingface_hub import ModelCardData
-from PIL import Image
 
 import keras_attn
 from keras_attn import explanation
@@ -120,8 +119,9 @@ def main():
     CARDS.mkdir(exist_ok=True)
     for weight_id in keras_attn.list_models():
         entry = manifest.entry(weight_id)
-        draws = _draw_attention(weight_id)
         _draw_curve(entry)
+        picture = CARDS / f"{weight_id}.attention.jpg"
+        draws = draw_attention(keras_attn.load(weight_id), picture)
         text = card(entry, has_attention=draws)
         (CARDS / f"{weight_id}.md").write_text(text, "utf-8")
 
@@ -205,10 +205,17 @@ def _draw_curve(entry):
     plots.curve(rows, CARDS / f"{entry.id}.curve.png")
 
 
-def _draw_attention(weight_id):
-    """Draw the example pictures; return whether there is anything to see."""
-    classifier = keras_attn.load(weight_id)
-    images = np.stack([classifier.prepare(file) for file in PICTURES])
+def draw_attention(classifier, file):
+    """Draw what a network looks at in the example pictures.
+
+    Args:
+        classifier: A `keras_attn.Classifier`.
+        file: Path of the JPEG file to write.
+
+    Returns:
+        Boolean, whether it looks anywhere. If not, nothing is written.
+    """
+    images = np.stack([classifier.prepare(picture) for picture in PICTURES])
     try:
         attentions = keras_attn.attention_maps(classifier.model, images)
     except ValueError:  # no attention at all
@@ -221,35 +228,32 @@ def _draw_attention(weight_id):
     if not with_map:  # that of channels only
         return False
     if len(with_map) == 1:
-        drawn = _draw_pictures(classifier, images)
+        _draw_pictures(classifier, images, file)
     else:
-        drawn = _draw_layers(classifier, images[:1])
-    drawn.save(CARDS / f"{weight_id}.attention.jpg", quality=85)
+        _draw_layers(classifier, images[:1], file)
     return True
 
 
-def _draw_pictures(classifier, images):
-    """Return the attention of one layer to each picture."""
+def _draw_pictures(classifier, images, file):
+    """Draw the attention of one layer to each picture."""
     predictions = classifier.predict(PICTURES)
     best = classifier.decode_predictions(predictions, top=1)
-    return explanation.draw(
+    drawn = explanation.draw(
         classifier.model,
         images=images,
-        pictures=[_sharp(file) for file in PICTURES],
+        pictures=[_sharp(picture) for picture in PICTURES],
         captions=[f"{name} ({share:.0%})" for [(_, name, share)] in best],
     )
+    drawn.save(file, quality=85)
 
 
-def _draw_layers(classifier, images):
-    """Return the attention of each layer to the first picture."""
+def _draw_layers(classifier, images, file):
+    """Draw the attention of each layer to the first picture."""
     picture = _sharp(PICTURES[0])
     figure = keras_attn.plot_attention(
         classifier.model, images, pictures=[np.asarray(picture)]
     )
-    figure.set_dpi(80)
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())
-    return Image.fromarray(pixels[..., :3])
+    figure.savefig(file, dpi=80, pil_kwargs={"quality": 85})
 
 
 def _sharp(file):

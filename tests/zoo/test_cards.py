@@ -7,6 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 import keras_attn
+from keras_attn.applications import AttnResNet14Small
 from keras_attn.weights import manifest
 from zoo import cards
 
@@ -36,3 +37,16 @@ def test_the_hub_can_read_its_metadata(weight_id):
     values = [result.metric_value for result in card.data.eval_results]
     assert values == [splits["val"]["top1"], splits["val"]["top5"]]
     assert yaml.safe_load(card.data.to_yaml())["model-index"]
+
+
+@pytest.mark.parametrize(
+    "attention, looks",
+    [(None, False), ("se", False), ("positionwise", True), ("gsa", True)],
+)
+def test_there_is_a_picture_where_there_is_a_map(attention, looks, tmp_path):
+    """One layer, many, none, and one that weighs channels only."""
+    model = AttnResNet14Small(attention, input_shape=(32, 32, 3), classes=3)
+    classifier = keras_attn.Classifier(model, ["a", "b", "c"])
+    file = tmp_path / "attention.jpg"
+    assert cards.draw_attention(classifier, file) == looks
+    assert file.is_file() == looks

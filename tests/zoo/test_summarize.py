@@ -154,6 +154,20 @@ def test_fine_tuning_is_shown_beside_its_reference():
     assert f"| `a` | CIFAR-100 | 2 | {scores} |" in table
 
 
+def test_radii_are_a_line_for_each_layer_and_a_column_for_each_network():
+    rows = [
+        {"id": "a", "layer": "first", "map": 8, "after": 1.234},
+        {"id": "a", "layer": "second", "map": 4, "after": 2},
+        {"id": "b", "layer": "second", "map": 4, "after": 0.5},
+    ]
+    assert summarize.table_of_radii(rows).splitlines() == [
+        "| layer | map | `a` | `b` |",
+        "|---|---|---|---|",
+        "| `first` | 8 x 8 | 1.23 |  |",
+        "| `second` | 4 x 4 | 2.00 | 0.50 |",
+    ]
+
+
 def test_the_table_of_faithfulness_appears_with_its_file(repository):
     readme = repository / "README.md"
     with readme.open("a") as file:
