@@ -44,8 +44,8 @@ def __getattr__(name):
 def _is_command():
     program = os.path.basename(sys.argv[0] if sys.argv else "")
     if program == "-m":  # What `python -m` leaves there while it imports.
-        return sys.orig_argv[sys.orig_argv.index("-m") + 1] == "keras_attn"
-    return program.startswith("keras-attn")
+        return any(word.endswith("keras_attn") for word in sys.orig_argv)
+    return program in ("keras-attn", "keras-attn.exe")
 
 
 # Importing the layers registers them with Keras, for `keras.saving`. The

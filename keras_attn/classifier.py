@@ -1,6 +1,7 @@
 """A pretrained network with what belongs to it: `keras_attn.load`."""
 
 import json
+import numbers
 import os
 import zipfile
 from pathlib import Path
@@ -26,12 +27,17 @@ class Classifier:
     Attributes:
         model: The `keras.Model`: pixels from 0 to 255 in, probabilities out.
         class_names: Tuple of strings in the order of the outputs, or `None`
-            where the classifier was replaced by one of other classes.
+            where the classifier was replaced by one of other classes. They
+            are printable, which terminals and files of metadata rely on.
         metadata: The `keras_attn.weights.Entry`, or `None` for a `.keras`
             file.
         load_report: The `keras_attn.weights.LoadReport`, or `None` for a
             `.keras` file.
         interpolation: How pictures are scaled, `"bilinear"` or `"bicubic"`.
+
+    Raises:
+        ValueError: if there are class names, and not one printable string for
+            each output.
     """
 
     def __init__(
@@ -42,6 +48,9 @@ class Classifier:
         load_report=None,
         interpolation="bilinear",
     ):
+        if class_names is not None:
+            class_names = tuple(class_names)
+            _check_names(class_names, model.output_shape[-1])
         self.model = model
         self.class_names = class_names
         self.metadata = metadata
@@ -69,8 +78,15 @@ class Classifier:
             middle of the picture.
 
         Raises:
-            FileNotFoundError, ValueError: if the source is no picture.
+            FileNotFoundError, ValueError: if the source is no picture, or the
+                network takes images of any size.
         """
+        if None in self.input_size:
+            raise ValueError(
+                f"The model {self.model.name!r} does not say which size its "
+                "images have: load or build it with an `input_shape`. "
+                f"Received: input_shape={self.model.input_shape}"
+            )
         picture = image_files.resize_and_crop(
             image_files.read(source),
             *self.input_size,
@@ -116,7 +132,13 @@ class Classifier:
 
         Raises:
             ValueError: if it does not.
+            OSError: if it cannot be written. What was there stays.
         """
+        if Path(path).suffix != ".keras":
+            raise ValueError(
+                "A classifier is saved in a .keras file. "
+                f"Received: path={str(path)!r}"
+            )
         description = {
             "class_names": self.class_names and list(self.class_names),
             "interpolation": self.interpolation,
@@ -206,7 +228,8 @@ def load(weights, classes=None, input_shape=None, verify=False):
             - the path of a `.keras` file, which is read in Keras's safe mode.
               `Classifier.save` writes one with the class names in it.
         classes: Names of other classes, or another number of classes: the
-            body is kept, the classifier starts random.
+            body is kept, the classifier starts random. The number that the
+            weight has itself changes nothing.
         input_shape: Another shape of the images, `(height, width, 3)`.
             Positional tables are interpolated.
         verify: Boolean, whether to check the network's answer to a golden
@@ -216,10 +239,10 @@ def load(weights, classes=None, input_shape=None, verify=False):
         A `keras_attn.Classifier`.
 
     Raises:
-        FileNotFoundError: if the weights file cannot be found.
+        FileNotFoundError: if there is no such file or folder.
         PermissionError, ConnectionError, OSError: if it cannot be downloaded.
         ValueError: for an unknown id, a file that is not the published one,
-            weights that do not fit, or a failed verification.
+            weights or classes that do not fit, or a failed verification.
     """
     if verify and (classes is not None or input_shape):
         raise ValueError(
@@ -279,16 +302,38 @@ def _published(weights):
             "which network it is of: call its constructor in "
             f"keras_attn.applications. Received: weights={str(weights)!r}"
         )
-    return published(os.path.basename(weights))
+    name = os.fspath(weights)
+    if os.path.basename(name) != name or name.endswith(".h5"):
+        raise FileNotFoundError(f"There is no file or folder {name}")
+    return published(name)
 
 
 def _classes(classes, entry):
     """Return the number of classes and their names, or `None`."""
-    if classes is None or classes == len(entry.class_names):
-        return len(entry.class_names), entry.class_names
-    if isinstance(classes, int):
-        return classes, None
-    return len(classes), tuple(classes)
+    published_count = len(entry.class_names)
+    if classes is None:
+        return published_count, entry.class_names
+    if isinstance(classes, numbers.Integral):
+        same = classes == published_count
+        return int(classes), entry.class_names if same else None
+    if isinstance(classes, str):
+        raise ValueError(
+            "`classes` must be a number or a sequence of names. "
+            f"Received: classes={classes!r}"
+        )
+    names = tuple(classes)
+    _check_names(names, len(names))
+    return len(names), names
+
+
+def _check_names(names, count):
+    if len(names) != count or not all(
+        isinstance(name, str) and name.isprintable() for name in names
+    ):
+        raise ValueError(
+            f"The names of classes must be {count} printable strings. "
+            f"Received: {names}"
+        )
 
 
 def _constructor(entry):
@@ -310,6 +355,8 @@ def _check_as_it_is(path, classes, input_shape, verify):
 
 
 def _from_keras_file(path):
+    import keras_attn.pyramid  # noqa: F401 (registers what may be in the file)
+
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}")
     try:
@@ -318,24 +365,18 @@ def _from_keras_file(path):
             if hub.DESCRIPTION not in archive.namelist():
                 return Classifier(model, None)
             description = json.loads(archive.read(hub.DESCRIPTION))
-        return Classifier(model, **_checked(description, model))
+        return Classifier(model, **_checked(description))
     except Exception as error:  # Keras raises errors of many kinds here.
         raise ValueError(
             f"{path} cannot be loaded: {type(error).__name__}: {error}"
         ) from error
 
 
-def _checked(description, model):
-    names, interpolation = (
-        description["class_names"],
-        description["interpolation"],
-    )
-    if names is not None:
-        names = tuple(names)
-        if len(names) != model.output_shape[-1] or not all(
-            isinstance(name, str) and name.isprintable() for name in names
-        ):
-            raise ValueError("its class names are not those of the model")
+def _checked(description):
+    interpolation = description["interpolation"]
     if interpolation not in image_files.INTERPOLATIONS:
         raise ValueError(f"its interpolation is {interpolation!r}")
-    return {"class_names": names, "interpolation": interpolation}
+    return {
+        "class_names": description["class_names"],
+        "interpolation": interpolation,
+    }

@@ -43,15 +43,20 @@ def fail(message):
 
 
 def complain(message):
-    # Names in files of others may hold what terminals obey.
-    words = " ".join(str(message).split())
-    words = "".join(letter for letter in words if letter.isprintable())
+    say(f"keras-attn: {message}")
+
+
+def say(message):
+    """Print one line on the standard error."""
     errors.print(
-        f"keras-attn: {words}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        printable(message), markup=False, highlight=False, soft_wrap=True
     )
+
+
+def printable(text):
+    """Leave out what terminals obey: names of others' files may hold it."""
+    words = " ".join(str(text).split())
+    return "".join(letter for letter in words if letter.isprintable())
 
 
 @app.command()
@@ -243,7 +248,7 @@ def _print_json(answers):
 def _print_tables(answers):
     console = Console()
     for path, decoded in answers:
-        console.print(escape(str(path)), soft_wrap=True, emoji=False)
+        console.print(escape(printable(path)), soft_wrap=True, emoji=False)
         table = Table(show_header=False)
         for _, name, probability in decoded:
             bar = "█" * round(20 * probability)
@@ -258,12 +263,17 @@ def _explain(classifier, shown, path):
     from keras_attn.images import read
     from keras_attn.images import resize_and_crop
 
-    tile = (explanation.TILE, explanation.TILE)
+    # The part of the picture that the network sees, in more pixels.
+    longest = max(classifier.input_size)
+    size = [
+        round(explanation.TILE * pixels / longest)
+        for pixels in classifier.input_size
+    ]
     try:
         picture = explanation.draw(
             classifier.model,
             images=np.stack([image for _, image, _ in shown]),
-            pictures=[resize_and_crop(read(file), *tile) for file, *_ in shown],
+            pictures=[resize_and_crop(read(file), *size) for file, *_ in shown],
             captions=[
                 f"{decoded[0][1]} ({decoded[0][2]:.0%})"
                 for *_, decoded in shown
@@ -273,7 +283,7 @@ def _explain(classifier, shown, path):
             picture.save(unfinished)
     except (ValueError, OSError) as error:
         fail(error)
-    errors.print(f"Where it looks: {path}", markup=False, highlight=False)
+    say(f"Where it looks: {path}")
 
 
 @app.command()
@@ -308,16 +318,13 @@ def export(
         fail("--quantize int8 needs --data, and nothing else does")
     _start_keras_quietly()
     import keras_attn
-    from keras_attn.exporting.export import SUFFIXES
 
-    formats = {suffix: format for format, suffix in SUFFIXES.items()}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             keras_attn.export(
                 model,
                 to,
-                format=formats.get(to.suffix, "saved_model"),
                 quantize=quantize,
                 representative_data=data,
                 input_size=input_size,
@@ -329,7 +336,7 @@ def export(
     for warning in caught:
         if warning.category is UserWarning:
             complain(warning.message)
-    errors.print(f"Written: {to}", markup=False, highlight=False)
+    say(f"Written: {to}")
 
 
 @app.command("list")

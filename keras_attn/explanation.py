@@ -53,10 +53,8 @@ def draw(model, images, pictures, captions):
 
 def _last_maps(model, images):
     for attention in reversed(attention_maps(model, images)):
-        for field in ("map", "query_map", "position_map"):
-            maps = getattr(attention, field)
-            if maps is not None:
-                return attention, maps
+        if attention.maps:
+            return attention, next(iter(attention.maps.values()))
     raise ValueError(
         f"The attention of the network {model.name!r} gives weights to "
         "channels, not to places, so there is nothing to show"

@@ -52,7 +52,8 @@ def _decode(source, name):
         if isinstance(source, Image.Image):
             return _to_rgb(source)
         with Image.open(source) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            most = Image.MAX_IMAGE_PIXELS  # `None` lifts the limit
+            if most is not None and image.width * image.height > most:
                 raise Image.DecompressionBombError
             return _to_rgb(image)
     # A warning, where the user has made errors of them.

@@ -32,8 +32,8 @@ def insert_attention(model, layer, after, residual=None):
 
     Each insertion is a new layer with weights of its own, named after the
     layer that it follows, `"conv4_block6_out_attention"`, and with its dtype
-    policy. A layer that is
-    called several times gets one attention layer that is called as often.
+    policy. A layer that is called several times gets one attention layer that
+    is called as often.
 
     Args:
         model: A functional or a built sequential `keras.Model`, with any

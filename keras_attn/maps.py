@@ -8,8 +8,7 @@ from keras import ops
 
 from keras_attn.layers import ReZero
 from keras_attn.layers import feature_maps
-
-MAPS = ("map", "query_map", "position_map")
+from keras_attn.rebuilding import has_graph
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,6 +61,14 @@ class LayerAttention:
     radius: np.ndarray | None = None
     channel_weights: np.ndarray | None = None
 
+    @property
+    def maps(self):
+        """A dictionary of those of `map`, `query_map` and `position_map`
+        that the layer has, by name."""
+        fields = ("map", "query_map", "position_map")
+        maps = {field: getattr(self, field) for field in fields}
+        return {name: map for name, map in maps.items() if map is not None}
+
     def resized(self):
         """Return the same with all maps in the size of the images.
 
@@ -70,9 +77,8 @@ class LayerAttention:
             have the values they had, whatever their sum becomes.
         """
         maps = {
-            name: _resize(getattr(self, name), self.image_size)
-            for name in MAPS
-            if getattr(self, name) is not None
+            name: _resize(values, self.image_size)
+            for name, values in self.maps.items()
         }
         return dataclasses.replace(self, **maps)
 
@@ -153,7 +159,7 @@ def attention_maps(model, images, query=None, batch_size=32):
 
 def _attention_inputs(model):
     """Return names and layers, and a model that gives their inputs."""
-    if not isinstance(model, keras.Model) or not hasattr(model, "inputs"):
+    if not has_graph(model):
         raise ValueError(
             "`model` must be a functional or a built sequential model. "
             f"Received: model={model} of type {type(model).__name__}"
@@ -196,7 +202,7 @@ def _find_in_layer(layer, inputs, name):
         return [(name, layer, inputs[0])]
     if isinstance(layer, ReZero):
         return _find_in_layer(layer.layer, inputs, name)
-    if isinstance(layer, keras.Model) and hasattr(layer, "inputs"):
+    if has_graph(layer):
         return _find_in_model(layer, inputs, f"{name}/")
     hidden = [
         inner.name
@@ -263,7 +269,7 @@ def _joined(parts):
     """Join what a layer does with several batches."""
     by_image = {
         field: np.concatenate([getattr(part, field) for part in parts])
-        for field in (*MAPS, "rectangles", "channel_weights")
+        for field in (*parts[0].maps, "rectangles", "channel_weights")
         if getattr(parts[0], field) is not None
     }
     return dataclasses.replace(parts[0], **by_image)

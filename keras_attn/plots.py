@@ -17,9 +17,8 @@ OPACITY = 0.55
 LEAST_DIFFERENCE = 0.02  # between the darkest and the brightest colour
 LINE_COLOR = "#00e5ff"
 
-# The maps of a layer, and what the title says of them.
-FIELDS = {
-    "map": "",
+# What the title says of the maps of a pixel.
+TITLES = {
     "query_map": "from the cross",
     "position_map": "from the cross, by position",
 }
@@ -33,9 +32,8 @@ def plot_attention(
     Each panel shows the attention of one layer over the image in grey: dark
     where the attention is least, yellow where it is most. The title tells
     these two values; differences of less than 2 % do not reach yellow. A
-    rectangle of `RectangularAttention2D` is outlined as
-    far as it lies on the image. `ChannelAttention2D` has no map and is left
-    out.
+    rectangle of `RectangularAttention2D` is outlined as far as it lies on the
+    image. `ChannelAttention2D` has no map and is left out.
 
     Args:
         model: A `keras.Model`, as for `keras_attn.attention_maps`.
@@ -145,11 +143,11 @@ def _choose(attentions, patterns):
 
 def _fields(attention, query):
     """Return the maps of a layer to draw."""
-    has = [field for field in FIELDS if getattr(attention, field) is not None]
-    of_query = [field for field in has if field != "map"]
+    fields = list(attention.maps)
+    of_query = [field for field in fields if field in TITLES]
     if query is not None and of_query:
         return of_query
-    return has[:1]
+    return fields[:1]
 
 
 def _grid(pyplot, images, panels):
@@ -177,7 +175,7 @@ def _draw_picture(axes, picture, size):
 
 def _draw_attention(axes, attention, field, index):
     height, width = attention.image_size
-    values = getattr(attention, field)[index]
+    values = attention.maps[field][index]
     low, high = values.min(), values.max()
     axes.imshow(
         values,
@@ -191,10 +189,10 @@ def _draw_attention(axes, attention, field, index):
     )
     lowest = 0 if low < high / 1000 else low
     title = f"{lowest:.2g} to {high:.2g}"
-    if field != "map":
+    if field in TITLES:
         row, column = attention.query
         axes.plot(column + 0.5, row + 0.5, "+", color=LINE_COLOR, markersize=9)
-        title = f"{FIELDS[field]}: {title}"
+        title = f"{TITLES[field]}: {title}"
     if attention.rectangles is not None:
         corners = attention.corners()[index]
         axes.fill(*corners.T, fill=False, edgecolor=LINE_COLOR, linewidth=2)

@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import keras_attn
 from keras_attn import command_line
+from keras_attn import explanation
+from keras_attn.applications import AttnResNet14Small
 
 CAT = Path("examples/images/cat.jpg")
 COFFEE = Path("examples/images/coffee.jpg")
@@ -57,6 +60,39 @@ def test_explain_draws_a_picture(tmp_path):
         assert image.size[0] > image.size[1]
         assert np.asarray(image).std() > 10
     assert list(tmp_path.iterdir()) == [picture]
+
+
+def test_explain_shows_the_part_that_the_network_sees(tmp_path, monkeypatch):
+    """Of a picture twice as wide as high, for a network of that shape, all."""
+    model = AttnResNet14Small("cram", input_shape=(16, 32, 3), classes=2)
+    keras_attn.Classifier(model, ["a", "b"]).save(tmp_path / "wide.keras")
+    Image.new("RGB", (60, 30)).save(tmp_path / "wide.png")
+    drawn = []
+
+    def draw(model, images, pictures, captions):
+        drawn.extend(pictures)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(explanation, "draw", draw)
+    run(
+        *(
+            "classify",
+            tmp_path / "wide.png",
+            "--model",
+            tmp_path / "wide.keras",
+        ),
+        *("--explain", tmp_path / "where.png"),
+    )
+    [picture] = drawn
+    assert picture.width == 2 * picture.height
+
+
+def test_names_of_files_do_not_command_the_terminal(tmp_path):
+    picture = tmp_path / "a\x1b[2Jb.jpg"
+    shutil.copy(CAT, picture)
+    result = run("classify", picture, "--explain", tmp_path / "a\x1bb.png")
+    assert "\x1b" not in result.output
+    assert "a[2Jb.jpg" in result.stdout
 
 
 def test_explain_draws_attention_that_is_the_same_everywhere(tmp_path):
@@ -142,6 +178,28 @@ def test_list_and_info():
         "\n", ""
     ).replace(" ", "").replace("│", "")
     assert "Nearest" in run("info", "cram", status=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "is_command"),
+    [
+        (["keras-attn", "list"], True),
+        (["/bin/keras-attn.exe", "list"], True),
+        (["keras-attn-train.py"], False),
+        (["python", "-m", "keras_attn", "list"], True),
+        (["python", "-Im", "keras_attn"], True),
+        (["python", "-mkeras_attn"], True),
+        (["python", "-mpytest"], False),
+    ],
+)
+def test_only_the_command_does_without_the_layers(
+    monkeypatch, words, is_command
+):
+    """Others find them registered for `keras.saving`."""
+    by_module = any("m" in word for word in words[1:2] if word[0] == "-")
+    monkeypatch.setattr(sys, "orig_argv", words)
+    monkeypatch.setattr(sys, "argv", ["-m" if by_module else words[0]])
+    assert keras_attn._is_command() == is_command
 
 
 def test_help_names_every_command():

@@ -48,25 +48,27 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize(
-    "script, options",
-    [
-        (["examples/fine_tune.py"], []),
-        (["-c", ON_TWO_DEVICES], ["--mixed-precision"]),
-    ],
-    ids=["one device", "two devices, mixed precision"],
-)
-def test_a_fine_tuned_network_is_used_by_its_names(
-    folder, tmp_path, script, options
-):
-    out = tmp_path / "mine.keras"
+def fine_tune(script, folder, out, *options):
+    """Return what the example prints at its end."""
     printed = run(
         *(*script, folder, "--out", out, "--model", WEIGHT),
         *("--head-epochs", 4, "--body-epochs", 2, "--batch-size", 4),
         *("--learning-rate", 0.01, *options),
     )
-    assert json.loads(printed.splitlines()[-1])["top1"] == 1
     assert "Epoch 4/4" in printed and "Epoch 6/6" in printed
+    return json.loads(printed.splitlines()[-1])
+
+
+def test_fine_tuning_on_two_devices_in_mixed_precision(folder, tmp_path):
+    out = tmp_path / "mine.keras"
+    script = ["-c", ON_TWO_DEVICES]
+    assert fine_tune(script, folder, out, "--mixed-precision")["top1"] == 1
+    assert keras_attn.load(out).class_names == ("bright", "dark")
+
+
+def test_a_fine_tuned_network_is_used_by_its_names(folder, tmp_path):
+    out = tmp_path / "mine.keras"
+    assert fine_tune(["examples/fine_tune.py"], folder, out)["top1"] == 1
 
     classifier = keras_attn.load(out)
     assert classifier.class_names == ("bright", "dark")

@@ -63,6 +63,8 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, warnings_are):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(ValueError, match="bomb.png: too large"):
             images.read(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # no limit
+    assert images.read(tmp_path / "bomb.png").size == (300, 300)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ attention, what the network looks at.
 """
 
 import csv
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import typer
+import yaml
 from huggingface_hub import EvalResult
 from huggingface_hub import ModelCardData
 
@@ -19,29 +19,30 @@ import keras_attn
 from keras_attn import explanation
 from keras_attn.images import read
 from keras_attn.images import resize_and_crop
-from keras_attn.maps import MAPS
 from keras_attn.weights import manifest
 from zoo import plots
+from zoo import recipe as recipes
 
 CARDS = Path("zoo/cards")
 PICTURES = sorted(Path("examples/images").glob("*.jpg"))
 
-# Name, its name on the Hugging Face Hub, and what its pictures are under.
+# Name, its name on the Hugging Face Hub, the split that measures a network,
+# and what its pictures are under.
 DATA_SETS = {
     "cifar100": (
         "CIFAR-100",
         "uoft-cs/cifar100",
+        "test",
         "CIFAR-100 states no licence for its pictures, which were collected "
         "from the web.",
     ),
     "tiny_imagenet": (
         "Tiny-ImageNet",
         "zh-plus/tiny-imagenet",
+        "validation",
         "Tiny-ImageNet's pictures come from ImageNet and are under its terms.",
     ),
 }
-
-METRICS = {"top1": "top-1 accuracy", "top5": "top-5 accuracy"}
 
 TEXT = """\
 ---
@@ -71,16 +72,16 @@ to 255 in, probabilities of {classes} classes out. The preprocessing is inside.
 
 | data | images | top-1 | top-5 |
 |---|---|---|---|
-| {data}, validation | {images:,} | {top1:.2%} | {top5:.2%} |
+| {data}, {split} images | {images:,} | {top1:.2%} | {top5:.2%} |
 
 {parameters:.2f} million parameters, {macs:.0f} million multiply-adds an image,
 {megabytes:.1f} MB. By `{evaluation_command}`, on this very file.
 
 ## Training
 
-Command: `{command}`, seed {seed}, commit `{commit}`.
+Command: `{command}`, seed {seed}, commit `{commit}`. Its settings:
 
-```toml
+```yaml
 {recipe}
 ```
 
@@ -121,6 +122,7 @@ def main():
         entry = manifest.entry(weight_id)
         _draw_curve(entry)
         picture = CARDS / f"{weight_id}.attention.jpg"
+        picture.unlink(missing_ok=True)
         draws = draw_attention(keras_attn.load(weight_id), picture)
         text = card(entry, has_attention=draws)
         (CARDS / f"{weight_id}.md").write_text(text, "utf-8")
@@ -135,10 +137,10 @@ def card(entry, has_attention, address=None):
         address: String to load it by. Defaults to its id.
     """
     [(data_set, splits)] = entry.metrics.items()
-    data, hub_name, terms = DATA_SETS[data_set]
+    data, hub_name, split, terms = DATA_SETS[data_set]
     measured = splits["val"]
     return TEXT.format(
-        metadata=_metadata(entry, data, hub_name, measured),
+        metadata=_metadata(entry, data, hub_name, split, measured),
         id=entry.id,
         address=address or entry.id,
         summary=entry.summary,
@@ -146,6 +148,7 @@ def card(entry, has_attention, address=None):
         size=entry.input["size"],
         classes=len(entry.class_names),
         data=data,
+        split=split,
         **measured,
         parameters=entry.parameters / 1e6,
         macs=entry.macs / 1e6,
@@ -154,20 +157,20 @@ def card(entry, has_attention, address=None):
         command=entry.training["command"],
         seed=entry.training["seed"],
         commit=entry.training["commit"],
-        recipe=recipe_text(entry.training["recipe"]).strip(),
+        recipe=_settings(entry.training["recipe"]),
         attention=ATTENTION.format(id=entry.id) if has_attention else "",
         licence=entry.licence,
         terms=terms,
     )
 
 
-def _metadata(entry, data, hub_name, measured):
+def _metadata(entry, data, hub_name, split, measured):
     results = [
         EvalResult(
             task_type="image-classification",
             dataset_type=hub_name,
             dataset_name=data,
-            dataset_split="validation",
+            dataset_split=split,
             metric_type="accuracy",
             metric_name=name,
             metric_value=measured[key],
@@ -189,14 +192,11 @@ def _metadata(entry, data, hub_name, measured):
     ).to_yaml()
 
 
-def recipe_text(path):
-    """Return the text of a recipe, after the one that it is like."""
-    path = Path(path)
-    text = path.read_text("utf-8")
-    like = tomllib.loads(text).get("like")
-    if like is None:
-        return text
-    return f"{recipe_text(path.with_name(like))}\n\n{text}"
+def _settings(recipe):
+    settings = recipes.read(recipe)
+    for told in ("paper", "summary"):
+        del settings[told]
+    return yaml.safe_dump(settings, sort_keys=False).strip()
 
 
 def _draw_curve(entry):
@@ -220,11 +220,7 @@ def draw_attention(classifier, file):
         attentions = keras_attn.attention_maps(classifier.model, images)
     except ValueError:  # no attention at all
         return False
-    with_map = [
-        attention
-        for attention in attentions
-        if any(getattr(attention, field) is not None for field in MAPS)
-    ]
+    with_map = [attention for attention in attentions if attention.maps]
     if not with_map:  # that of channels only
         return False
     if len(with_map) == 1:

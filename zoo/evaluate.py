@@ -137,22 +137,11 @@ def open_model(model):
         return *_open_lite(path), None
     if path.is_dir():
         return *_open_saved_model(path), None
-    if path.suffix == ".keras":
-        return *_open_keras(path), None
     import keras_attn
 
-    classifier = keras_attn.load(model, verify=True)
-    [data_set] = classifier.metadata.metrics
+    classifier = keras_attn.load(model, verify=path.suffix != ".keras")
+    [data_set] = classifier.metadata.metrics if classifier.metadata else [None]
     return classifier.model.predict_on_batch, classifier.input_size[0], data_set
-
-
-def _open_keras(path):
-    import keras
-
-    import keras_attn.layers  # noqa: F401  (registers the layers)
-
-    model = keras.saving.load_model(path, compile=False)
-    return model.predict_on_batch, model.input_shape[1]
 
 
 def _open_saved_model(path):

@@ -23,7 +23,7 @@ from keras_attn.exporting.export import SUFFIXES
 from keras_attn.weights import manifest
 from zoo import data as data_sets
 from zoo import evaluate
-from zoo import train
+from zoo import json_files
 from zoo.benchmark import tables
 from zoo.benchmark import timing
 
@@ -113,7 +113,7 @@ def measure(weight_id, folders):
             ]
             outputs = np.concatenate(outputs)
             rows.append(row(name, _size(path), outputs, predict, operations))
-    keras.backend.clear_session()
+    keras.utils.clear_session()
     return rows
 
 
@@ -167,7 +167,7 @@ def _enter_int8(weight_id, rows):
         "top1": int8["top1"],
     }
     manifest.schema().validate(document)
-    train.write_json(path, document)
+    json_files.write(path, document)
 
 
 if __name__ == "__main__":

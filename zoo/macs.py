@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import tensorflow as tf
 
 # Operations with products that would otherwise pass as free.
@@ -40,7 +39,7 @@ def count(model, input_shape):
 
 
 def trainable_parameters(model):
-    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    return sum(math.prod(v.shape) for v in model.trainable_variables)
 
 
 def _multiply_adds(operation):

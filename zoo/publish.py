@@ -27,7 +27,8 @@ from keras_attn.weights import files
 from keras_attn.weights import hub
 from keras_attn.weights import manifest
 from zoo import cards
-from zoo import train
+from zoo import json_files
+from zoo import recipe as recipes
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -95,11 +96,11 @@ def fill(folder, entry, repository):
         repository: String, `ORG/NAME`, for the model card.
     """
     shutil.copy(files.locate(entry), folder / hub.WEIGHTS)
-    train.write_json(folder / hub.DESCRIPTION, _description(entry))
+    json_files.write(folder / hub.DESCRIPTION, _description(entry))
     _write_keras_config(folder, entry)
     shutil.copy(entry.training["history"], folder / "history.csv")
-    recipe = cards.recipe_text(entry.training["recipe"])
-    (folder / "recipe.toml").write_text(recipe, "utf-8")
+    recipe = recipes.read(entry.training["recipe"])
+    json_files.write(folder / "recipe.json", recipe)
     shutil.copy(cards.CARDS / f"{entry.id}.curve.png", folder)
     attention = cards.CARDS / f"{entry.id}.attention.jpg"
     has_attention = attention.is_file()
@@ -129,9 +130,9 @@ def _write_keras_config(folder, entry):
     """
     model = keras_attn.load(entry.id).model
     config = keras.saving.serialize_keras_object(model)
-    train.write_json(folder / "config.json", config)
+    json_files.write(folder / "config.json", config)
     version = {"keras_version": keras.version()}
-    train.write_json(folder / "metadata.json", version)
+    json_files.write(folder / "metadata.json", version)
 
 
 def upload(folder, repository, private=False):
@@ -174,7 +175,7 @@ def pin(entry, repository, commit):
     for fields in document["weights"]:
         if fields["id"] == entry.id:
             fields["hub"] = {"repository": repository, "revision": commit}
-    train.write_json(path, document)
+    json_files.write(path, document)
 
 
 def _show(folder, repository):

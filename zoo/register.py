@@ -23,8 +23,10 @@ from keras_attn.replacing import replacing
 from keras_attn.weights import golden
 from keras_attn.weights import load_weights
 from keras_attn.weights import manifest
+from zoo import callbacks
 from zoo import data
 from zoo import evaluate
+from zoo import json_files
 from zoo import macs
 from zoo import network
 from zoo import recipe as recipes
@@ -54,7 +56,7 @@ def register(run, weight_id, data_dir):
     data_set, size = recipe["data"]["name"], recipe["data"]["evaluation_size"]
     split = data.load(data_set, data_dir, "val")
     model = network.build(recipe, size, classifier_activation="softmax")
-    load_weights(model, run / "last.weights.h5")
+    load_weights(model, run / callbacks.LAST)
     WEIGHTS.mkdir(parents=True, exist_ok=True)
     file = WEIGHTS / f"{weight_id}.weights.h5"
     with replacing(file) as unfinished:
@@ -75,7 +77,7 @@ def register(run, weight_id, data_dir):
             "training": _training(run, recipe, weight_id, runs.keep(run)),
         }
         document = _with(entry, data_set, split.class_names)
-    train.write_json(Path(manifest.FILE_NAME), document)
+    json_files.write(Path(manifest.FILE_NAME), document)
     return entry
 
 

@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 
 from keras_attn.replacing import replacing
+from zoo import callbacks
+from zoo import json_files
 from zoo import train
 
 FOLDER = Path("zoo/results/training")
@@ -58,13 +60,13 @@ def keep(folder):
     FOLDER.mkdir(parents=True, exist_ok=True)
     history = FOLDER / f"{name}.csv"
     with replacing(history) as unfinished:
-        shutil.copy(folder / "history.csv", unfinished)
+        shutil.copy(folder / callbacks.HISTORY, unfinished)
     record = {
         "started": json.loads((folder / train.RUN).read_text()),
         "recipe": json.loads((folder / train.RECIPE).read_text()),
         "result": json.loads((folder / train.RESULT).read_text()),
     }
-    train.write_json(FOLDER / f"{name}.json", record)
+    json_files.write(FOLDER / f"{name}.json", record)
     return history
 
 

@@ -56,7 +56,7 @@ def measure(name):
     parameters = macs.trainable_parameters(model) / 1e6
     gflops = 2 * macs.count(model, (224, 224, 3)) / 1e9
     position_gflops = 2 * position_products(model) / 1e9
-    keras.backend.clear_session()
+    keras.utils.clear_session()
     return parameters, gflops, position_gflops
 
 

@@ -108,7 +108,7 @@ def _costs(recipe):
         "parameters": macs.trainable_parameters(model),
         "macs": macs.count(model, (size, size, 3)),
     }
-    keras.backend.clear_session()
+    keras.utils.clear_session()
     return costs
 
 

@@ -10,6 +10,7 @@ goes on after its last whole epoch when it is started again.
 
 import csv
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Literal
 
 import typer
 
+from zoo import json_files
 from zoo import processes
 from zoo import recipe as recipes
 
@@ -104,8 +106,8 @@ def start(out, path, recipe, overrides):
         ),
         "commit": commit,
     }
-    write_json(out / RUN, run)
-    write_json(out / RECIPE, recipe)
+    json_files.write(out / RUN, run)
+    json_files.write(out / RECIPE, recipe)
 
 
 def _commit():
@@ -178,7 +180,7 @@ def train(recipe, data_dir, out, strategy=None):
     seconds = time.time() - begin
     epochs = training["epochs"] - first_epoch
     result = _result(out / callbacks.HISTORY, seconds / epochs)
-    write_json(out / RESULT, result)
+    json_files.write(out / RESULT, result)
     (out / callbacks.BACKUP).unlink()
     return result
 
@@ -208,21 +210,14 @@ def _result(history, seconds_per_epoch):
     with open(history, newline="") as file:
         rows = list(csv.DictReader(file))
     last = rows[-1]
+    loss = float(last["val_loss"])
     return {
         "top1": round(float(last["val_top1"]), 4),
         "top5": round(float(last["val_top5"]), 4),
-        "loss": round(float(last["val_loss"]), 4),
+        "loss": round(loss, 4) if math.isfinite(loss) else None,
         "best_top1": round(max(float(row["val_top1"]) for row in rows), 4),
         "seconds_per_epoch": round(seconds_per_epoch, 1),
     }
-
-
-def write_json(path, content):
-    """Write the whole file, or none."""
-    from keras_attn.replacing import replacing  # with it, Keras
-
-    with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

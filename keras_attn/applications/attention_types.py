@@ -61,8 +61,9 @@ def global_self_attention(x, filters, strides, stage, name, **arguments):
 
 
 def explicit_attention(x, filters, strides, stage, name, **arguments):
-    """A tenth of the channels by ExpAtt, the others by the convolution;
-    `arguments` are other ones of the attention's layer."""
+    """A tenth of the channels by ExpAtt, the others by the convolution, as
+    the sizes of the paper's networks suggest; `arguments` are other ones of
+    the attention's layer."""
     attended_filters = max(1, round(filters / 10))
     attended = ExplicitAttention2D(
         attended_filters,

@@ -1,4 +1,9 @@
-"""ExpAtt: a tenth of each 3x3 convolution by explicitly modelled attention."""
+"""ExpAtt: a tenth of each 3x3 convolution by explicitly modelled attention.
+
+Where the attention goes is reconstructed from the sizes that the paper gives
+for ExpAtt-ResNet-152, which these networks have: a tenth of the channels of
+every 3x3 convolution, from the third stage on, beside the convolution.
+"""
 
 from keras_attn.applications import resnets
 from keras_attn.applications.constructors import one_attention

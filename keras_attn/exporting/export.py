@@ -18,6 +18,8 @@ from keras_attn.exporting import saved_model
 from keras_attn.exporting.description import published_entry
 from keras_attn.exporting.float32 import in_float32
 from keras_attn.images import find
+from keras_attn.images import read
+from keras_attn.images import resize_and_crop
 
 SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
 OTHER_SUFFIXES = (".tflite", ".onnx", ".keras", ".h5")  # no SavedModels
@@ -27,7 +29,7 @@ MOST_REPRESENTATIVES = 500
 def export(
     model,
     path,
-    format="saved_model",
+    format=None,
     quantize=None,
     representative_data=None,
     input_size=None,
@@ -53,7 +55,8 @@ def export(
             precision is exported in float32.
         path: The file or (SavedModel) folder to write. LiteRT files end in
             `.tflite`, ONNX files in `.onnx`.
-        format: `"saved_model"`, `"litert"` or `"onnx"`.
+        format: `"saved_model"`, `"litert"` or `"onnx"`. Defaults to what the
+            end of `path` says.
         quantize: For LiteRT `None`, `"float16"` (weights), `"dynamic"` (weights
             in int8) or `"int8"` (weights and activations, which needs
             `representative_data`). Inputs and outputs stay float32.
@@ -78,6 +81,9 @@ def export(
         OSError: if it cannot be written. `path` is then as it was.
     """
     path = Path(path)
+    if format is None:
+        formats = {suffix: name for name, suffix in SUFFIXES.items()}
+        format = formats.get(path.suffix, "saved_model")
     _check_arguments(path, format, quantize, representative_data)
     _check_backend()
     for place in (path, *litert.beside(path, format)):
@@ -128,9 +134,8 @@ def _check_arguments(path, format, quantize, representative_data):
         )
     if not SUFFIXES[format] and path.suffix in OTHER_SUFFIXES:
         raise ValueError(
-            "A SavedModel is a folder: pass another `format` for a "
-            f"{path.suffix} file. Received: path={str(path)!r}, "
-            f"format={format!r}"
+            f"A SavedModel is a folder, no {path.suffix} file. "
+            f"Received: path={str(path)!r}, format={format!r}"
         )
     if quantize not in (None, *litert.QUANTIZATIONS):
         raise ValueError(
@@ -259,14 +264,17 @@ def _representatives(classifier, data, shape):
     data = data[:: math.ceil(len(data) / MOST_REPRESENTATIVES)]
     if isinstance(data, np.ndarray) and data.shape[1:] == shape[1:]:
         return data.astype("float32")
-    if classifier.input_size != shape[1:3] or shape[3] != 3:
+    _, height, width, channels = shape
+    if channels != 3:
         raise ValueError(
             "For this network, `representative_data` must be an array of "
-            f"shape (n, {', '.join(map(str, shape[1:]))})"
+            f"shape (n, {height}, {width}, {channels})"
         )
-    return np.stack(
-        [classifier.prepare(each) for each in data], dtype="float32"
-    )
+    pictures = [
+        resize_and_crop(read(each), height, width, classifier.interpolation)
+        for each in data
+    ]
+    return np.stack(pictures, dtype="float32")
 
 
 def _warn_of_int8(classifier):

@@ -85,12 +85,12 @@ def _prepared(content, size, interpolation):
 
     image = tf.io.decode_image(content, channels=3, expand_animations=False)
     image = tf.ensure_shape(image, (None, None, 3))
-    height, width = size
-    there = tf.cast(tf.shape(image)[:2], "float32")
-    scale = tf.reduce_max(tf.constant([height, width], "float32") / there)
-    scaled = tf.maximum(
-        tf.cast(tf.round(there * scale), "int32"), tf.constant([height, width])
+    image = keras.ops.image.resize(
+        tf.cast(image, "float32"),
+        size,
+        interpolation,
+        antialias=True,
+        crop_to_aspect_ratio=True,
+        data_format="channels_last",
     )
-    image = tf.image.resize(image, scaled, interpolation, antialias=True)
-    image = tf.image.resize_with_crop_or_pad(image, height, width)
     return tf.clip_by_value(image, 0.0, 255.0)

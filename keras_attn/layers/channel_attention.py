@@ -31,8 +31,8 @@ class ChannelAttention2D(keras.layers.Layer):
         A tensor like `inputs`.
 
     Raises:
-        ValueError: if `data_format` is unknown, or the inputs are not of
-            rank 4.
+        ValueError: if `reduction` is not positive, `data_format` is unknown,
+            or the inputs are not of rank 4.
 
     References:
         - [Hu et al., 2018](https://arxiv.org/abs/1709.01507)

@@ -71,7 +71,9 @@ class ExplicitAttention2D(keras.layers.Layer):
     the Gaussian, rows that sum to one, `radius = 0.1 + softplus(weight)`, its
     initial value, and for `strides` above one a query in the centre of each
     `strides x strides` cell (or on the last pixel, if the centre of the last
-    cell lies beyond it). No biases.
+    cell lies beyond it). No biases. That the values and the output are
+    projected by 1x1 convolutions follows from the sizes of the paper's
+    networks.
 
     Args:
         filters: Integer, the channels of the values and of the output.
@@ -93,8 +95,9 @@ class ExplicitAttention2D(keras.layers.Layer):
         filters)`, or the same with channels first.
 
     Raises:
-        ValueError: if `kernel` is unknown, `initial_radius` is too small, or
-            `filters` is not divisible by `num_heads`.
+        ValueError: if `kernel` or `data_format` is unknown, `initial_radius`
+            is too small, `strides` is not positive, or `filters` is not
+            divisible by `num_heads`.
 
     Reference:
         [Tan et al., 2021](https://arxiv.org/abs/2006.07872)

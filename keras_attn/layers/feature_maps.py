@@ -160,9 +160,8 @@ def resize_table(table, rows):
     table = np.asarray(table, "float32")
     stored = np.linspace(-1, 1, len(table))
     wanted = np.linspace(-1, 1, rows) if rows > 1 else [0.0]
-    return np.stack(
-        [np.interp(wanted, stored, column) for column in table.T], axis=-1
-    )
+    columns = [np.interp(wanted, stored, column) for column in table.T]
+    return np.stack(columns, axis=-1).astype("float32")
 
 
 def fit_tables(layer, store):

@@ -22,13 +22,16 @@ class GlobalSelfAttention2D(keras.layers.Layer):
       are learned, hold all offsets from `-(size - 1)` to `size - 1`, and all
       heads share them.
 
-    The position part is not normalised and grows with the cube of the inputs:
-    in float16 it needs inputs that are batch-normalised, as they are in a
-    residual block.
+    The position part is not normalised and, with fixed statistics of the
+    batch normalisation, grows with the cube of the inputs: in float16 it needs
+    inputs that are batch-normalised, as they are in a bottleneck.
 
     Where the paper is not specific, this layer chooses: the keys, queries and
-    values have `filters` channels each; no biases; no output projection; the
-    tables start with the standard deviation `key_dim ** -0.5`.
+    values have `filters` channels each; no biases; no output projection; heads
+    that share the tables; pooling after the attention (the sizes of the
+    paper's networks speak for these); statistics of the batch normalisation
+    for each channel; tables that start with the standard deviation
+    `key_dim ** -0.5`.
 
     Args:
         filters: Integer, the channels of queries, keys, values and output.
@@ -55,9 +58,10 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         filters)`, or the same with channels first.
 
     Raises:
-        ValueError: if `filters` is not divisible by `num_heads`, both parts
-            are switched off, the size of the tables is not known, or the map
-            is larger than `max_size`.
+        ValueError: if `filters` is not divisible by `num_heads`, `strides` is
+            not positive, both parts are switched off, `data_format` is
+            unknown, the size of the tables is not known, or the map is larger
+            than `max_size`.
 
     Reference:
         [Shen et al., 2020](https://arxiv.org/abs/2010.03019), section 3

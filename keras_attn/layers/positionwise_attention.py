@@ -31,8 +31,8 @@ class PositionwiseAttention2D(keras.layers.Layer):
         A tensor like `inputs`.
 
     Raises:
-        ValueError: if `data_format` is unknown, or the inputs are not of
-            rank 4.
+        ValueError: if `kernel_size` is not positive, `data_format` is
+            unknown, or the inputs are not of rank 4.
 
     Reference:
         [Woo et al., 2018](https://arxiv.org/abs/1807.06521), section 3

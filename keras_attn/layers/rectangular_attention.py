@@ -80,8 +80,8 @@ class RectangularAttention2D(keras.layers.Layer):
         the mask, `(batch, height, width)`, float32 between 0 and 1.
 
     Raises:
-        ValueError: if `margin` or `sharpness` is not positive, or
-            `area_penalty` is negative.
+        ValueError: if `margin` or `sharpness` is not positive,
+            `area_penalty` is negative, or `data_format` is unknown.
 
     Reference:
         [Nguyen et al., 2025](https://arxiv.org/abs/2503.10875)

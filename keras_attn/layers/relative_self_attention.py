@@ -41,8 +41,8 @@ class RelativeSelfAttention2D(keras.layers.Layer):
 
     Raises:
         ValueError: if `filters` or `key_filters` is not divisible by
-            `num_heads`, the size of the tables is not known, or the map is
-            larger than `max_size`.
+            `num_heads`, `data_format` is unknown, the size of the tables is
+            not known, or the map is larger than `max_size`.
 
     Reference:
         [Bello et al., 2019](https://arxiv.org/abs/1904.09925), section 3

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 from pathlib import Path
 
 from keras_attn.weights import manifest
@@ -23,6 +24,8 @@ DEFAULT_REVISION = "main"
 DESCRIPTION = "keras_attn.json"
 WEIGHTS = "model.weights.h5"
 MOST_BYTES_OF_DESCRIPTION = 1_000_000
+# The client is one for the whole process, and so is what it refuses.
+GUARD = threading.Lock()
 
 
 def entry(address):
@@ -176,13 +179,16 @@ def _guarded(most_bytes):
                     f"the Hub answers with a malformed header {name}: {value!r}"
                 )
 
-    session = huggingface_hub.get_session()
-    before = session.event_hooks
-    session.event_hooks = before | {"response": [*before["response"], check]}
-    try:
-        yield
-    finally:
-        session.event_hooks = before
+    with GUARD:
+        session = huggingface_hub.get_session()
+        before = session.event_hooks
+        session.event_hooks = before | {
+            "response": [*before["response"], check]
+        }
+        try:
+            yield
+        finally:
+            session.event_hooks = before
 
 
 @contextlib.contextmanager

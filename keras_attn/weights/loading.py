@@ -1,6 +1,7 @@
 """Load a weights file into a network, by the names of the layers."""
 
 import dataclasses
+import errno
 import logging
 import os
 import tempfile
@@ -84,9 +85,11 @@ def load_weights(model, weights):
             with h5py.File(path) as stored, h5py.File(layout, "r+") as wanted:
                 _check_storage(stored)
                 report = _fill(wanted, stored, model, path)
-        except MisfitError:
+        except (MisfitError, PermissionError):
             raise
         except Exception as error:  # HDF5 reports damage in many ways.
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise
             raise ValueError(
                 f"{path} is not a readable weights file (HDF5): {error}"
             ) from error

@@ -496,6 +496,20 @@ def test_int8_without_pictures_is_an_error(tmp_path):
         keras_attn.export(WEIGHT, path, **int8, representative_data=folder)
 
 
+def test_int8_finds_its_ranges_at_the_size_that_is_asked_for(tmp_path):
+    """For a network of any size, which the end of the path has a format for."""
+    with pytest.warns(UserWarning, match="int8 was not measured"):
+        file = keras_attn.export(
+            flexible(),
+            tmp_path / "a.tflite",
+            quantize="int8",
+            representative_data=[np.zeros((20, 30, 3), "uint8")],
+            input_size=16,
+        )
+    [image] = Interpreter(str(file)).get_input_details()
+    assert list(image["shape"][1:]) == [16, 16, 3]
+
+
 def test_sizes_that_do_not_fit_are_an_error(tmp_path):
     path = tmp_path / "a.tflite"
     with pytest.raises(ValueError, match="pass `input_size`"):

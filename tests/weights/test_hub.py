@@ -134,7 +134,7 @@ def test_a_downloaded_folder_loads_too(client, published, tmp_path):
         hub_weights.DESCRIPTION,
         "metadata.json",
         hub_weights.WEIGHTS,
-        "recipe.toml",
+        "recipe.json",
     }
     classifier = keras_attn.load(folder, verify=True)
     assert len(classifier.class_names) == 100

@@ -8,9 +8,12 @@ would trust it.
 import itertools
 import os
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 
@@ -132,6 +135,28 @@ def test_every_answer_is_checked(hub, client, address, after):
     hub.fault("escaping_etag", method="HEAD", times=1000, after=after)
     located(client, address)
     assert not list(client.home.parent.rglob("*escaped*"))
+
+
+def test_two_threads_leave_the_client_as_it_was():
+    """What one download may bring is no limit for later ones."""
+    hooks = huggingface_hub.get_session().event_hooks
+    entered, leave = threading.Event(), threading.Event()
+
+    def first():
+        with hub_weights._guarded(1):
+            entered.set()
+            leave.wait()
+
+    def second():
+        entered.wait()
+        threading.Timer(0.1, leave.set).start()
+        with hub_weights._guarded(2):
+            pass
+
+    with ThreadPoolExecutor() as threads:
+        for done in [threads.submit(first), threads.submit(second)]:
+            done.result()
+    assert huggingface_hub.get_session().event_hooks == hooks
 
 
 def test_a_huge_file_is_not_even_asked_for(hub, client, address):

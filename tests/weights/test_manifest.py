@@ -157,6 +157,13 @@ def test_a_folder_does_not_take_the_place_of_a_published_weight(
         keras_attn.load(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("name", [IDS[0], "mine/", "mine.weights.h5"])
+def test_what_is_missing_is_not_taken_for_a_published_weight(tmp_path, name):
+    path = f"{tmp_path}/{name}"
+    with pytest.raises(FileNotFoundError, match=f"no file or folder {path}"):
+        keras_attn.load(path)
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"weights": [{"id": "a"}], "class_names": {}}']
 )
@@ -255,6 +262,39 @@ def test_a_fine_tuned_classifier_keeps_its_names(tmp_path):
     [[(index, name, probability)]] = ast.literal_eval(printed.strip())
     assert (index, name) == (expected[0].argmax(), ("cat", "dog")[index])
     assert probability == pytest.approx(expected.max(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "classes", ["cat", [0, 1], np.arange(2), ["a", "tab\tin it"]]
+)
+def test_names_of_classes_are_printable_strings(classes):
+    """Before a training, not when its result is saved or loaded."""
+    with pytest.raises(ValueError, match=r"classes.*Received: "):
+        keras_attn.load(IDS[0], classes=classes)
+
+
+def test_classes_may_come_from_numpy(tmp_path):
+    classifier = keras_attn.load(IDS[0], classes=np.array(["cat", "dog"]))
+    classifier.save(tmp_path / "mine.keras")
+    mine = keras_attn.load(tmp_path / "mine.keras")
+    assert mine.class_names == ("cat", "dog")
+    classifier = keras_attn.load(IDS[0], classes=np.int64(3))
+    assert classifier.model.output_shape == (None, 3)
+    with pytest.raises(ValueError, match="must be 3 printable strings"):
+        keras_attn.Classifier(classifier.model, ("cat", "dog"))
+
+
+def test_a_classifier_is_saved_in_a_keras_file_only(tmp_path):
+    classifier = keras_attn.load(IDS[0])
+    with pytest.raises(ValueError, match="mine.h5"):
+        classifier.save(tmp_path / "mine.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_of_any_size_takes_no_pictures():
+    classifier = keras_attn.load(IDS[0], input_shape=(None, None, 3))
+    with pytest.raises(ValueError, match="which size its images have"):
+        classifier.predict("examples/images/cat.jpg")
 
 
 @pytest.mark.parametrize("attention", [None, "gsa"])

@@ -6,7 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from zoo.benchmark import __main__
 from zoo.benchmark import report
 from zoo.benchmark import tables
 from zoo.benchmark import timing
@@ -20,6 +22,11 @@ def run_quickly(command, out):
         timeout=600,
     )
     return tables.read(out / f"benchmark_{command}.csv")
+
+
+def test_quick_runs_do_not_replace_results():
+    result = CliRunner().invoke(__main__.app, ["layers", "--quick"])
+    assert result.exit_code == 2 and "need --out" in result.output
 
 
 def test_every_layer_is_timed_on_every_engine(tmp_path):

@@ -13,6 +13,7 @@ from keras_attn.weights import golden
 from keras_attn.weights import load_weights
 from keras_attn.weights import manifest
 from tests.zoo.common import RECIPE
+from zoo import json_files
 from zoo import recipe as recipes
 from zoo import register
 from zoo import train
@@ -45,7 +46,7 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="not trained from a commit"):
         register.register(run, weight_id, data_dir)
     started = json.loads((run / train.RUN).read_text())
-    train.write_json(run / train.RUN, started | {"commit": 40 * "0"})
+    json_files.write(run / train.RUN, started | {"commit": 40 * "0"})
     published.write_text(f"{PUBLISHED}[training]\nepochs = 3")
     with pytest.raises(ValueError, match=r"\[training\]"):
         register.register(run, weight_id, data_dir)

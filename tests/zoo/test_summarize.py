@@ -6,6 +6,7 @@ import pytest
 
 import keras_attn
 from tests.zoo.common import small_recipe
+from zoo import json_files
 from zoo import runs
 from zoo import summarize
 from zoo import train
@@ -21,7 +22,7 @@ def finished_run(folder, top1, seed=0, attention=None):
     columns = "epoch,loss,val_top1"
     (folder / "history.csv").write_text(f"{columns}\n0,2.0,0.1\n1,1.0,{top1}\n")
     result = {"top1": top1, "top5": 0.9, "best_top1": top1}
-    train.write_json(folder / train.RESULT, result)
+    json_files.write(folder / train.RESULT, result)
     return folder
 
 

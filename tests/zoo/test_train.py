@@ -17,6 +17,7 @@ from tests.zoo.common import RECIPE
 from tests.zoo.common import history
 from tests.zoo.common import small_recipe
 from zoo import callbacks
+from zoo import json_files
 from zoo import network
 from zoo import train
 
@@ -68,7 +69,7 @@ def test_another_commit_does_not_go_on_with_a_training(tmp_path):
     train.start(tmp_path, tmp_path / "a.toml", recipe, [])
     train.start(tmp_path, tmp_path / "a.toml", recipe, [])
     started = json.loads((tmp_path / "run.json").read_text())
-    train.write_json(tmp_path / "run.json", started | {"commit": 40 * "0"})
+    json_files.write(tmp_path / "run.json", started | {"commit": 40 * "0"})
     with pytest.raises(ValueError, match="another commit"):
         train.start(tmp_path, tmp_path / "a.toml", recipe, [])
 

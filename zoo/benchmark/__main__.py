@@ -15,9 +15,23 @@ from zoo.benchmark import report as benchmark_report
 from zoo.benchmark import startup as startup_benchmark
 from zoo.benchmark import tables
 
-Out = Annotated[Path, typer.Option(help="The folder for the results.")]
+
+def not_into_results(context: typer.Context, quick: bool):
+    if quick and context.params["out"] == tables.RESULTS:
+        raise typer.BadParameter("tiny sizes say nothing: they need --out")
+    return quick
+
+
+# Eager, that is, before the options that need to know it.
+Out = Annotated[
+    Path, typer.Option(help="The folder for the results.", is_eager=True)
+]
 Quick = Annotated[
-    bool, typer.Option(help="Tiny sizes, to see that everything runs.")
+    bool,
+    typer.Option(
+        help="Tiny sizes, to see that everything runs.",
+        callback=not_into_results,
+    ),
 ]
 
 app = typer.Typer(
@@ -77,4 +91,5 @@ def report(out: Out = tables.RESULTS):
     benchmark_report.run(out)
 
 
-app()
+if __name__ == "__main__":
+    app()

@@ -10,7 +10,7 @@ import os
 
 from zoo.benchmark import timing
 
-# Left out where it is not installed: it is no dependency of the tests.
+# Quick runs do without: it is no dependency of the tests.
 HAS_GSA_PYTORCH = importlib.util.find_spec("gsa_pytorch") is not None
 ENGINES = {
     "tensorflow": "tensorflow",
@@ -36,22 +36,25 @@ class Engine:
 
     def ask(self, function, *arguments):
         """Call a function of the process; raise what it raised."""
-        self.connection.send((function, arguments))
-        worked, answer = self.connection.recv()
+        try:
+            self.connection.send((function, arguments))
+            worked, answer = self.connection.recv()
+        except (EOFError, OSError):  # the system ended it, to save memory
+            worked, answer = False, "the process is gone"
         if not worked:
             raise RuntimeError(f"{self.name}: {answer}")
         return answer
 
     def stop(self):
-        self.connection.send(None)
+        self.process.terminate()
         self.process.join()
 
 
 def _serve(name, connection):
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     worker = _Worker(name)
-    while (order := connection.recv()) is not None:
-        function, arguments = order
+    while True:
+        function, arguments = connection.recv()
         try:
             connection.send((True, getattr(worker, function)(*arguments)))
         except Exception as error:

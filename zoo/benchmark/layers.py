@@ -26,7 +26,14 @@ def run(path, quick):
     Args:
         path: Path of the CSV file.
         quick: Boolean, whether to measure tiny sizes only.
+
+    Raises:
+        ModuleNotFoundError: without gsa-pytorch, unless `quick`.
     """
+    if not (quick or HAS_GSA_PYTORCH):
+        raise ModuleNotFoundError(
+            "Layers are compared with gsa-pytorch: pip install '.[benchmark]'"
+        )
     seconds = 0.0 if quick else SECONDS
     engines = {}
     rows, rates = [], {}
@@ -39,8 +46,6 @@ def run(path, quick):
             rates[dtype] = engine.ask("matrix_product_rate", dtype, seconds)
         if HAS_GSA_PYTORCH:
             engines["torch"] = Engine("torch")
-        else:
-            print("gsa-pytorch is not installed: measuring without it")
         with Progress() as progress:
             for case in progress.track(cases):
                 rows += _measure(engines, rates, seconds, **case)

@@ -19,7 +19,7 @@ one run. Read them as ratios: the milliseconds are those of the machine below.
 A *forward* pass is inference; a *step* is a forward and a backward pass for
 the inputs and all weights, batch normalisation training. Layers keep the
 width of their map; ExpAtt and AA attend with a tenth of it, as in their
-networks. `gsa-pytorch` is the only other implementation of GSA, here without
+networks. `gsa-pytorch` is the only other package of GSA we know, here without
 the output projection that the paper does not have ("as shipped": with it).
 """
 

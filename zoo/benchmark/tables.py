@@ -64,7 +64,7 @@ def machine():
     """Return what a result depends on, without the name of the machine."""
     facts = {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": _cores(),
         "python": platform.python_version(),
     }
     for package in PACKAGES:
@@ -75,8 +75,18 @@ def machine():
     return facts
 
 
+def _cores():
+    """Return how many this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
 def _processor():
-    cpuinfo = Path("/proc/cpuinfo").read_text()
+    file = Path("/proc/cpuinfo")
+    cpuinfo = file.read_text() if file.is_file() else ""
     lines = [x for x in cpuinfo.splitlines() if x.startswith("model name")]
+    if not lines:  # neither Linux nor x86
+        return platform.processor() or platform.machine()
     avx512 = "with" if "avx512_bf16" in cpuinfo else "without"
     return f"{lines[0].split(':')[1].strip()}, {avx512} avx512_bf16"

@@ -55,7 +55,8 @@ def load(name, data_dir, split):
 
     Args:
         name: `"tiny_imagenet"`, or a name of tensorflow-datasets such as
-            `"cifar100"`, `"imagenet_resized/64x64"` or `"imagenet2012"`.
+            `"cifar100"`, `"imagenet_resized/64x64"` or `"imagenet2012"`, or
+            `"image_folder"`.
         data_dir: Path. Tiny-ImageNet: its unpacked folder. CIFAR-100: a
             folder with `cifar100_train.parquet` and `cifar100_test.parquet`,
             or that of tensorflow-datasets. Else that of tensorflow-datasets,
