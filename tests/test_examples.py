@@ -78,8 +78,7 @@ def test_a_fine_tuned_network_is_used_by_its_names(folder, tmp_path):
     )
     assert json.loads(answer)[0]["predictions"][0]["name"] == "dark"
 
-    exported = tmp_path / "mine.onnx"
-    run("-m", "keras_attn", "export", out, "--to", exported)
+    exported = keras_attn.export(out, tmp_path / "mine.onnx")
     session = onnxruntime.InferenceSession(exported)
     names = session.get_modelmeta().custom_metadata_map["class_names"]
     assert json.loads(names) == ["bright", "dark"]

@@ -248,7 +248,7 @@ for data_format in ("channels_last", "channels_first"):
     images = images.transpose(0, 3, 1, 2) if first else images
     for name in names:
         model = AttnResNet(
-            (1, 1), width=16, stem_strides=1, classes=7,
+            (1, 1, 1), width=16, stem_strides=1, classes=7,
             input_shape=images.shape[1:],
             attention=None if name == "None" else name,
         )
@@ -265,7 +265,7 @@ def test_jax_agrees_in_both_data_formats_without_tensorflow(tmp_path):
     images = some_images()
     expected = {"images": images}
     for attention in ATTENTIONS:
-        model = small_network(attention, blocks_per_stage=(1, 1))
+        model = small_network(attention, blocks_per_stage=(1, 1, 1))
         randomize(model)
         model.save_weights(tmp_path / f"{attention}.weights.h5")
         expected[str(attention)] = np.asarray(model(images, training=False))

@@ -102,20 +102,26 @@ def test_what_goes_wrong_once_is_tried_again(
     assert_right(client, address)
 
 
-@FILES
+LASTING = [
+    ("cut", "GET", "ConnectionError: {file} of hf://tester/"),
+    ("truncated", "GET", "ConnectionError: {file} of hf://tester/"),
+    ("wrong_bytes", "GET", "{file}"),
+    ("missing", "HEAD", "FileNotFoundError: {file} of hf://tester/"),
+    ("huge", "HEAD", "announces 10000000000 bytes, expected at most"),
+    ("escaping_etag", "HEAD", "malformed header ETag: '../../../escaped'"),
+    ("escaping_commit", "HEAD", "malformed header X-Repo-Commit"),
+]
+# After these the client waits, longer each time.
+SLOW = [
+    ("broken", "HEAD", "FileNotFoundError: {file} of hf://tester/"),
+    ("stalled", "GET", "ConnectionError: {file} of hf://tester/"),
+]
+
+
 @pytest.mark.parametrize(
-    ("fault", "method", "message"),
-    [
-        ("cut", "GET", "ConnectionError: {file} of hf://tester/"),
-        ("truncated", "GET", "ConnectionError: {file} of hf://tester/"),
-        ("wrong_bytes", "GET", "{file}"),
-        ("missing", "HEAD", "FileNotFoundError: {file} of hf://tester/"),
-        ("broken", "HEAD", "FileNotFoundError: {file} of hf://tester/"),
-        ("stalled", "GET", "ConnectionError: {file} of hf://tester/"),
-        ("huge", "HEAD", "announces 10000000000 bytes, expected at most"),
-        ("escaping_etag", "HEAD", "malformed header ETag: '../../../escaped'"),
-        ("escaping_commit", "HEAD", "malformed header X-Repo-Commit"),
-    ],
+    ("file", "fault", "method", "message"),
+    [(hub_weights.WEIGHTS, *fault) for fault in LASTING + SLOW]
+    + [(hub_weights.DESCRIPTION, *fault) for fault in LASTING],
 )
 def test_what_stays_wrong_is_an_error_and_leaves_nothing(
     hub, client, address, file, fault, method, message
