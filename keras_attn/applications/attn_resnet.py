@@ -17,6 +17,9 @@ PIXEL_DEVIATION = (58.395, 57.12, 57.375)
 BOTTLENECK_EXPANSION = 4
 FIRST_STAGE = 2  # The stem is stage 1, as in the names conv2_x .. conv5_x.
 
+# Of the images, by the strides of the stem.
+DEFAULT_SIZES = {4: 224, 2: 64, 1: 32}
+
 
 def AttnResNet(
     blocks_per_stage,
@@ -69,8 +72,9 @@ def AttnResNet(
             `.weights.h5` file.
         input_tensor: Optional Keras tensor to use as the image input.
         input_shape: Shape of one image, without the batch. Defaults to
-            224 x 224 x 3, or to any size without the top. Height and width
-            may be `None` for the attention types without positional tables.
+            224 x 224 x 3 (64 x 64 or 32 x 32 for `stem_strides` of 2 or 1),
+            or to any size without the top. Height and width may be `None` for
+            the attention types without positional tables.
         pooling: Without the top, `None` for the feature map, `"avg"` or
             `"max"` for global pooling.
         classes: Integer, the number of classes of the classifier.
@@ -94,9 +98,11 @@ def AttnResNet(
     _check_arguments(stem_strides, include_top, pooling)
     attention = attention_types.get(attention, attention_stages)
     _check_stages(attention, attention_stages, len(blocks_per_stage))
-    image = _image_input(
-        input_tensor, input_shape, include_top, include_preprocessing
-    )
+    if input_shape is None:
+        size = DEFAULT_SIZES[stem_strides] if include_top else None
+        channels_first = keras.config.image_data_format() == "channels_first"
+        input_shape = (3, size, size) if channels_first else (size, size, 3)
+    image = _image_input(input_tensor, input_shape, include_preprocessing)
     x = _preprocess(image) if include_preprocessing else image
     x = _stem(x, width, stem_strides)
     for stage, count in enumerate(blocks_per_stage, FIRST_STAGE):
@@ -115,7 +121,7 @@ def AttnResNet(
 
 
 def _check_arguments(stem_strides, include_top, pooling):
-    if stem_strides not in (1, 2, 4):
+    if stem_strides not in DEFAULT_SIZES:
         raise ValueError(
             "`stem_strides` must be 1, 2 or 4. "
             f"Received: stem_strides={stem_strides}"
@@ -147,13 +153,9 @@ def _check_stages(attention, attention_stages, count):
         )
 
 
-def _image_input(input_tensor, input_shape, include_top, preprocessing):
+def _image_input(input_tensor, input_shape, preprocessing):
     if input_tensor is not None:
         return input_tensor
-    if input_shape is None:
-        size = 224 if include_top else None
-        channels_first = keras.config.image_data_format() == "channels_first"
-        input_shape = (3, size, size) if channels_first else (size, size, 3)
     if len(input_shape) != 3:
         raise ValueError(
             "`input_shape` must have three entries, without the batch. "

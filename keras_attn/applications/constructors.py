@@ -22,8 +22,9 @@ DOCSTRING = """{summary}
             `"@REVISION"`), or the path of a `.weights.h5` file.
         input_tensor: Optional Keras tensor to use as the image input.
         input_shape: Shape of one image, without the batch. Defaults to the
-            size of a published weight, or else to 224 x 224 x 3, or to any
-            size without the top.
+            size of a published weight, or else to 224 x 224 x 3 (64 x 64 or
+            32 x 32 for `stem_strides` of 2 or 1), or to any size without the
+            top.
         pooling: Without the top, `None` for the feature map, `"avg"` or
             `"max"` for global pooling.
         classes: Integer, the number of classes. Defaults to those of a

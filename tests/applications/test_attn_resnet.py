@@ -103,8 +103,10 @@ def test_headless_networks(pooling, shape):
     assert model.output_shape == shape
 
 
-def test_the_default_input_is_224_with_the_top_and_any_without():
-    assert small_network(None, input_shape=None).input_shape[1:3] == (224, 224)
+def test_the_default_size_fits_the_stem_and_is_any_without_the_top():
+    for stem_strides, size in ((4, 224), (2, 64), (1, 32)):
+        model = small_network(None, input_shape=None, stem_strides=stem_strides)
+        assert model.input_shape == (None, size, size, 3)
     headless = small_network(None, input_shape=None, include_top=False)
     assert headless.input_shape == (None, None, None, 3)
 
