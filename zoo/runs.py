@@ -17,6 +17,7 @@ from zoo import json_files
 from zoo import train
 
 FOLDER = Path("zoo/results/training")
+DATA_SETS = "cifar100", "tiny_imagenet"  # that networks are compared on
 
 
 @dataclasses.dataclass(frozen=True)

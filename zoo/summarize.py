@@ -23,7 +23,6 @@ from zoo.benchmark import tables
 README = Path("README.md")
 RESULTS = Path("zoo/results")
 LATENCY = RESULTS / "benchmark_comparison.csv"
-DATA_SETS = "cifar100", "tiny_imagenet"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -41,7 +40,7 @@ def main(
             runs.keep(folder)
     except OSError as error:
         raise SystemExit(f"zoo.summarize: {error}") from None
-    for data in DATA_SETS:
+    for data in runs.DATA_SETS:
         summarize(data)
     for name, table in STUDIES.items():
         path = RESULTS / f"{name}.csv"
@@ -76,7 +75,7 @@ def comparison(kept):
     by_network = {}
     for run in kept:
         by_network.setdefault(run.network, []).append(run)
-    latency = _latency()
+    latency = _latency(kept[0].recipe["data"]["name"])
     rows = []
     for network, seeds in by_network.items():
         top1 = [100 * run.result["top1"] for run in seeds]
@@ -112,12 +111,16 @@ def _costs(recipe):
     return costs
 
 
-def _latency():
-    """Return the milliseconds of one image, by network."""
+def _latency(data):
+    """Return the milliseconds of one image of a data set, by network."""
     if not LATENCY.is_file():
         return {}
     rows, _ = tables.read(LATENCY)
-    return {row["network"]: row["median_ms"] for row in rows}
+    return {
+        row["network"]: round(row["best_ms"], 1)
+        for row in rows
+        if row["data"] == data
+    }
 
 
 def _write_table(mark, table):

@@ -8,7 +8,6 @@ from zoo import runs
 from zoo.benchmark import tables
 from zoo.benchmark import timing
 
-DATA = "cifar100"
 ROUNDS = 5
 SECONDS = 2.0
 
@@ -23,22 +22,22 @@ def run(path, quick):
     import keras
 
     keras.config.set_dtype_policy("float32")
-    recipes = {run.network: run.recipe for run in runs.kept(DATA)}
+    recipes = {
+        (data, run.network): run.recipe
+        for data in runs.DATA_SETS
+        for run in runs.kept(data)
+    }
     rounds, seconds = (1, 0.0) if quick else (ROUNDS, SECONDS)
-    names = list(recipes)[: 2 if quick else None]
-    times = {name: [] for name in names}
-    calls = {name: _inference(recipes[name]) for name in names}
-    turns = list(itertools.product(range(rounds), names))
+    cases = list(recipes)[: 2 if quick else None]
+    times = {case: [] for case in cases}
+    calls = {case: _inference(recipes[case]) for case in cases}
+    turns = list(itertools.product(range(rounds), cases))
     with Progress(transient=True) as progress:
-        for _, name in progress.track(turns, description="latency"):
-            times[name] += timing.durations(calls[name], seconds)
+        for _, case in progress.track(turns, description="latency"):
+            times[case] += timing.durations(calls[case], seconds)
     rows = [
-        {
-            "network": name,
-            "image": recipes[name]["data"]["evaluation_size"],
-            **timing.summary(times[name]),
-        }
-        for name in names
+        {"data": data, "network": network, **timing.summary(durations)}
+        for (data, network), durations in times.items()
     ]
     tables.write(path, rows, dtype="float32", batch=1)
 
@@ -48,6 +47,7 @@ def _inference(recipe):
 
     from zoo import network
 
+    tf.get_logger().setLevel("ERROR")  # Each network is a new function.
     size = recipe["data"]["evaluation_size"]
     model = network.build(recipe, size)
     image = tf.random.uniform((1, size, size, 3), maxval=255)
