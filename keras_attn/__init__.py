@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 
 __version__ = "0.1.0"
@@ -44,7 +45,8 @@ def __getattr__(name):
 def _is_command():
     program = os.path.basename(sys.argv[0] if sys.argv else "")
     if program == "-m":  # What `python -m` leaves there while it imports.
-        return any(word.endswith("keras_attn") for word in sys.orig_argv)
+        words = " ".join(sys.orig_argv)
+        return re.search(r" -\w*m ?keras_attn( |$)", words) is not None
     return program in ("keras-attn", "keras-attn.exe")
 
 

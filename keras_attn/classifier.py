@@ -303,9 +303,10 @@ def _published(weights):
             f"keras_attn.applications. Received: weights={str(weights)!r}"
         )
     name = os.fspath(weights)
-    if os.path.basename(name) != name or name.endswith(".h5"):
+    entry = published(name)
+    if entry is None:
         raise FileNotFoundError(f"There is no file or folder {name}")
-    return published(name)
+    return entry
 
 
 def _classes(classes, entry):
@@ -321,9 +322,7 @@ def _classes(classes, entry):
             "`classes` must be a number or a sequence of names. "
             f"Received: classes={classes!r}"
         )
-    names = tuple(classes)
-    _check_names(names, len(names))
-    return len(names), names
+    return len(classes), tuple(classes)
 
 
 def _check_names(names, count):

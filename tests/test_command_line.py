@@ -74,15 +74,8 @@ def test_explain_shows_the_part_that_the_network_sees(tmp_path, monkeypatch):
         return Image.new("RGB", (8, 8))
 
     monkeypatch.setattr(explanation, "draw", draw)
-    run(
-        *(
-            "classify",
-            tmp_path / "wide.png",
-            "--model",
-            tmp_path / "wide.keras",
-        ),
-        *("--explain", tmp_path / "where.png"),
-    )
+    model, where = tmp_path / "wide.keras", tmp_path / "where.png"
+    run("classify", tmp_path / "wide.png", "--model", model, "--explain", where)
     [picture] = drawn
     assert picture.width == 2 * picture.height
 
@@ -190,6 +183,7 @@ def test_list_and_info():
         (["python", "-Im", "keras_attn"], True),
         (["python", "-mkeras_attn"], True),
         (["python", "-mpytest"], False),
+        (["python", "-m", "pytest", "keras_attn"], False),
     ],
 )
 def test_only_the_command_does_without_the_layers(

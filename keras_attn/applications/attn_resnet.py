@@ -99,9 +99,7 @@ def AttnResNet(
     attention = attention_types.get(attention, attention_stages)
     _check_stages(attention, attention_stages, len(blocks_per_stage))
     if input_shape is None:
-        size = DEFAULT_SIZES[stem_strides] if include_top else None
-        channels_first = keras.config.image_data_format() == "channels_first"
-        input_shape = (3, size, size) if channels_first else (size, size, 3)
+        input_shape = _default_shape(include_top, stem_strides)
     image = _image_input(input_tensor, input_shape, include_preprocessing)
     x = _preprocess(image) if include_preprocessing else image
     x = _stem(x, width, stem_strides)
@@ -151,6 +149,12 @@ def _check_stages(attention, attention_stages, count):
             f"{list(stages)}. Received: attention_stages={attention_stages}, "
             f"and the attention type has {list(attention.stages)}"
         )
+
+
+def _default_shape(include_top, stem_strides):
+    size = DEFAULT_SIZES[stem_strides] if include_top else None
+    channels_first = keras.config.image_data_format() == "channels_first"
+    return (3, size, size) if channels_first else (size, size, 3)
 
 
 def _image_input(input_tensor, input_shape, preprocessing):
