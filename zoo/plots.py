@@ -29,7 +29,7 @@ def costs(rows, path):
                 yerr=row["top1_spread"] / 2,
                 marker="o",
                 capsize=3,
-                label=row["network"],
+                label=f"{row['network']}, {row['pixels']} px",
             )
         axes.set_xlabel(label)
         axes.set_ylabel("top-1 (%)")
@@ -40,19 +40,20 @@ def costs(rows, path):
 
 
 def curves(runs, path):
-    """Draw the validation accuracy of each epoch of each network's first
-    seed."""
+    """Draw the validation accuracy of each epoch of the first seed of each
+    network and size of images."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     drawn = set()
     for run in runs:
-        if run.network in drawn:
+        name = f"{run.network}, {run.pixels} px"
+        if name in drawn:
             continue
-        drawn.add(run.network)
+        drawn.add(name)
         axes.plot(
             [row["epoch"] + 1 for row in run.history],
             [100 * row["val_top1"] for row in run.history],
-            label=run.network,
+            label=name,
         )
     axes.set_xlabel("epoch")
     axes.set_ylabel("top-1 on the validation images (%)")

@@ -40,6 +40,11 @@ class Run:
     result: dict
     history: list[dict]
 
+    @property
+    def pixels(self):
+        """Integer, the height and width of the images."""
+        return self.recipe["data"]["evaluation_size"]
+
 
 def keep(folder):
     """Copy what is kept of the run in an output folder of `zoo.train`.

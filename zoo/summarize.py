@@ -67,29 +67,30 @@ def summarize(data):
 
 
 def comparison(kept):
-    """Return a row for each network, the best first.
+    """Return a row for each network and size of images, the best first.
 
     Top-1 and top-5 are those of the last epoch in percent, the mean over the
     seeds; the spread is the difference of the highest and the lowest top-1.
     """
     by_network = {}
     for run in kept:
-        by_network.setdefault(run.network, []).append(run)
+        by_network.setdefault((run.network, run.pixels), []).append(run)
     latency = _latency(kept[0].recipe["data"]["name"])
     rows = []
-    for network, seeds in by_network.items():
+    for (network, pixels), seeds in by_network.items():
         top1 = [100 * run.result["top1"] for run in seeds]
         top5 = [100 * run.result["top5"] for run in seeds]
         rows.append(
             {
                 "network": network,
+                "pixels": pixels,
+                "epochs": seeds[0].recipe["training"]["epochs"],
                 **_costs(seeds[0].recipe),
-                "latency_ms": latency.get(network, ""),
+                "latency_ms": latency.get((network, pixels), ""),
                 "seeds": len(seeds),
                 "top1": round(statistics.mean(top1), 2),
                 "top1_spread": round(max(top1) - min(top1), 2),
                 "top5": round(statistics.mean(top5), 2),
-                "epochs": seeds[0].recipe["training"]["epochs"],
             }
         )
     return sorted(rows, key=lambda row: -row["top1"])
@@ -112,12 +113,12 @@ def _costs(recipe):
 
 
 def _latency(data):
-    """Return the milliseconds of one image of a data set, by network."""
+    """Return the milliseconds of one image, by network and size."""
     if not LATENCY.is_file():
         return {}
     rows, _ = tables.read(LATENCY)
     return {
-        row["network"]: round(row["best_ms"], 1)
+        (row["network"], row["pixels"]): round(row["best_ms"], 1)
         for row in rows
         if row["data"] == data
     }
@@ -153,14 +154,15 @@ def _markdown(header, lines):
 def table_of(rows):
     """Return the rows as a Markdown table."""
     header = (
-        "| network | parameters (M) | MACs (M) | ms | seeds | top-1 (%) "
-        "| spread | top-5 (%) |"
+        "| network | px | epochs | parameters (M) | MACs (M) | ms | seeds "
+        "| top-1 (%) | spread | top-5 (%) |"
     )
     lines = []
     for row in rows:
         spread = row["top1_spread"] if row["seeds"] > 1 else ""
         lines.append(
-            f"| {row['network']} | {row['parameters'] / 1e6:.2f} "
+            f"| {row['network']} | {row['pixels']} | {row['epochs']} "
+            f"| {row['parameters'] / 1e6:.2f} "
             f"| {row['macs'] / 1e6:.0f} | {row['latency_ms']} "
             f"| {row['seeds']} | {row['top1']:.2f} | {spread} "
             f"| {row['top5']:.2f} |"

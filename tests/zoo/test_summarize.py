@@ -13,8 +13,11 @@ from zoo import train
 from zoo.benchmark import tables
 
 
-def finished_run(folder, top1, seed=0, attention=None):
-    recipe = small_recipe(training={"seed": seed}, data={"name": "cifar100"})
+def finished_run(folder, top1, seed=0, attention=None, size=16):
+    recipe = small_recipe(
+        training={"seed": seed},
+        data={"name": "cifar100", "evaluation_size": size},
+    )
     recipe["model"]["arguments"]["attention"] = attention
     if attention is None:
         del recipe["model"]["arguments"]["attention_stages"]
@@ -63,9 +66,26 @@ def test_runs_become_a_table_with_their_spread(repository):
     assert "old" not in readme and "| 64.00 | 2.0 |" in readme
     for picture in ("comparison_cifar100.png", "curves_cifar100.png"):
         assert (repository / "zoo/results" / picture).stat().st_size > 5000
+    assert cram["pixels"] == 16 and cram["epochs"] == 2
     # Again, with nothing new: nothing changes.
     summarize.app([], standalone_mode=False)
     assert (repository / "README.md").read_text() == readme
+
+
+def test_another_size_of_images_is_another_row(repository):
+    for size in (16, 24):
+        name = f"plain.cifar100_{size}.seed0"
+        runs.keep(finished_run(repository / name, size / 100, size=size))
+    times = [
+        {"data": data, "network": "plain", "pixels": size, "best_ms": size}
+        for data, size in (("cifar100", 16), ("tiny_imagenet", 24))
+    ]
+    tables.write(summarize.LATENCY, times)
+    larger, smaller = summarize.comparison(runs.kept("cifar100"))
+    assert (larger["pixels"], smaller["pixels"]) == (24, 16)
+    assert (larger["seeds"], smaller["seeds"]) == (1, 1)
+    assert larger["macs"] > smaller["macs"]
+    assert (larger["latency_ms"], smaller["latency_ms"]) == ("", 16)
 
 
 def test_what_is_kept_of_a_run_says_how_it_was_made(repository):

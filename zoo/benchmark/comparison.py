@@ -23,7 +23,7 @@ def run(path, quick):
 
     keras.config.set_dtype_policy("float32")
     recipes = {
-        (data, run.network): run.recipe
+        (data, run.network, run.pixels): run.recipe
         for data in runs.DATA_SETS
         for run in runs.kept(data)
     }
@@ -36,8 +36,13 @@ def run(path, quick):
         for _, case in progress.track(turns, description="latency"):
             times[case] += timing.durations(calls[case], seconds)
     rows = [
-        {"data": data, "network": network, **timing.summary(durations)}
-        for (data, network), durations in times.items()
+        {
+            "data": data,
+            "network": network,
+            "pixels": pixels,
+            **timing.summary(durations),
+        }
+        for (data, network, pixels), durations in times.items()
     ]
     tables.write(path, rows, dtype="float32", batch=1)
 
