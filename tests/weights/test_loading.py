@@ -1,6 +1,8 @@
 """Loading into networks that fit, nearly fit, or do not fit."""
 
+import errno
 import logging
+import os
 
 import h5py
 import keras
@@ -9,6 +11,7 @@ import pytest
 
 from keras_attn.applications import AttnResNet
 from keras_attn.weights import load_weights
+from keras_attn.weights import loading
 from tests.applications.common import randomize
 from tests.applications.common import small_network
 from tests.applications.common import some_images
@@ -128,6 +131,24 @@ def test_a_truncated_file_is_refused(gsa_file, keep):
     file.write_bytes(whole[: int(keep if keep > 1 else keep * len(whole))])
     with pytest.raises(ValueError, match="not a readable weights file"):
         load_weights(small_network("gsa"), file)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC])
+def test_what_the_system_refuses_is_not_taken_for_damage(
+    gsa_file, monkeypatch, number
+):
+    model, file = gsa_file
+    before = model.get_weights()
+
+    def refuse(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(loading, "_fill", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        load_weights(model, file)
+    assert caught.value.errno == number
+    for now, then in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(now, then)
 
 
 def test_a_missing_file_is_named():
