@@ -4,8 +4,9 @@
 
 Keeps what is needed of the given runs in `zoo/results/training`, then makes
 from everything there, for each data set, `zoo/results/comparison_DATASET.csv`,
-plots, and the table between its marks in the README; and the README's tables of
-published weights and of what was measured of them.
+plots, and the table between its marks in the README; the README's table of
+published weights; and the tables of what was measured of them, in the README
+and in `zoo/results/studies.md`.
 """
 
 import statistics
@@ -22,6 +23,7 @@ from zoo.benchmark import tables
 
 README = Path("README.md")
 RESULTS = Path("zoo/results")
+STUDIES = RESULTS / "studies.md"
 LATENCY = RESULTS / "benchmark_comparison.csv"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -42,13 +44,13 @@ def main(
         raise SystemExit(f"zoo.summarize: {error}") from None
     for data in runs.DATA_SETS:
         summarize(data)
-    for name, table in STUDIES.items():
+    for name, (page, table) in MEASURED.items():
         path = RESULTS / f"{name}.csv"
         if path.is_file():
             rows, _ = tables.read(path)
-            _write_table(name, table(rows))
+            _write_table(page, name, table(rows))
     ids = keras_attn.list_models()
-    _write_table("weights", table_of_weights(map(manifest.entry, ids)))
+    _write_table(README, "weights", table_of_weights(map(manifest.entry, ids)))
 
 
 def summarize(data):
@@ -63,7 +65,7 @@ def summarize(data):
     tables.write(path, rows)
     plots.costs(rows, path.with_suffix(".png"))
     plots.curves(kept, RESULTS / f"curves_{data}.png")
-    _write_table(data, table_of(rows))
+    _write_table(README, data, table_of(rows))
 
 
 def comparison(kept):
@@ -124,13 +126,13 @@ def _latency(data):
     }
 
 
-def _write_table(mark, table):
-    text = README.read_text("utf-8")
-    README.write_text(with_table(text, mark, table), "utf-8")
+def _write_table(page, mark, table):
+    text = page.read_text("utf-8")
+    page.write_text(with_table(text, mark, table), "utf-8")
 
 
 def with_table(text, mark, table):
-    """Return the README with a new table between two marks.
+    """Return the text of a page with a new table between two marks.
 
     Raises:
         ValueError: if the marks are not there.
@@ -140,7 +142,7 @@ def with_table(text, mark, table):
     _, ends, after = rest.partition(end)
     if not begins or not ends:
         raise ValueError(
-            f"The README must have a line {begin.strip()!r} and a later line "
+            f"The page must have a line {begin.strip()!r} and a later line "
             f"{end.strip()!r}"
         )
     return before + begin + table + end + after
@@ -277,15 +279,15 @@ def table_of_radii(rows):
     return _markdown(f"| layer | map | {names} |", lines)
 
 
-# What else is measured: the name of its CSV file in
-# zoo/results, which is also that of its marks in the README.
-STUDIES = {
-    "rectangles": table_of_rectangles,
-    "faithfulness": table_of_faithfulness,
-    "export": table_of_exports,
-    "fine_tuning": table_of_fine_tuning,
-    "segmentation": table_of_segmentation,
-    "radii": table_of_radii,
+# What else is measured: the name of its CSV file in zoo/results, which is also
+# that of its marks, and the page that has them.
+MEASURED = {
+    "rectangles": (STUDIES, table_of_rectangles),
+    "faithfulness": (STUDIES, table_of_faithfulness),
+    "export": (README, table_of_exports),
+    "fine_tuning": (README, table_of_fine_tuning),
+    "segmentation": (STUDIES, table_of_segmentation),
+    "radii": (STUDIES, table_of_radii),
 }
 
 

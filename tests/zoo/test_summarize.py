@@ -1,4 +1,4 @@
-"""From finished trainings to the tables of the README."""
+"""From finished trainings and studies to the tables of the documents."""
 
 import json
 
@@ -111,19 +111,19 @@ def test_an_unfinished_run_is_not_kept(repository):
 def test_segmentation_becomes_a_table_with_a_row_for_each_attention(
     repository,
 ):
-    readme = repository / "README.md"
     marks = "<!-- segmentation -->\n<!-- end of segmentation -->\n"
-    readme.write_text(readme.read_text() + marks)
+    summarize.RESULTS.mkdir(parents=True)
+    summarize.STUDIES.write_text(marks)
     summarize.app([], standalone_mode=False)
-    assert marks in readme.read_text()  # nothing was measured yet
+    assert summarize.STUDIES.read_text() == marks  # nothing was measured yet
     rows = [
         {"attention": name, "parameters": 1_250_000, "mean_iou": mean_iou}
         for name, mean_iou in (("none", 0.5), ("gsa", 0.6), ("none", 0.52))
     ]
     tables.write("zoo/results/segmentation.csv", rows)
     summarize.app([], standalone_mode=False)
-    lines = readme.read_text().splitlines()
-    assert lines[-5:] == [
+    assert summarize.STUDIES.read_text().splitlines() == [
+        "<!-- segmentation -->",
         "| attention | parameters (M) | seeds | mean IoU | spread |",
         "|---|---|---|---|---|",
         "| none | 1.25 | 2 | 0.510 | 0.020 |",
@@ -137,13 +137,13 @@ def test_a_readme_without_marks_is_an_error():
         summarize.with_table("# Nothing\n", "cifar100", "|")
 
 
-@pytest.mark.parametrize("name", summarize.STUDIES)
-def test_the_readme_has_the_figures_of_the_studies(name):
+@pytest.mark.parametrize("name", summarize.MEASURED)
+def test_the_documents_have_the_figures_of_the_studies(name):
     """If not: python -m zoo.summarize"""
     rows, _ = tables.read(summarize.RESULTS / f"{name}.csv")
-    table = summarize.STUDIES[name](rows)
-    readme = summarize.README.read_text("utf-8")
-    assert f"<!-- {name} -->\n{table}<!-- end of {name} -->\n" in readme
+    page, table_of = summarize.MEASURED[name]
+    table = f"<!-- {name} -->\n{table_of(rows)}<!-- end of {name} -->\n"
+    assert table in page.read_text("utf-8")
 
 
 def test_exports_are_a_line_for_each_weight():
@@ -190,11 +190,9 @@ def test_radii_are_a_line_for_each_layer_and_a_column_for_each_network():
 
 
 def test_the_table_of_faithfulness_appears_with_its_file(repository):
-    readme = repository / "README.md"
-    with readme.open("a") as file:
-        file.write("<!-- faithfulness -->\n<!-- end of faithfulness -->\n")
-    summarize.app([], standalone_mode=False)
-    assert "Grad-CAM" not in readme.read_text()
+    summarize.RESULTS.mkdir(parents=True)
+    marks = "<!-- faithfulness -->\n<!-- end of faithfulness -->\n"
+    summarize.STUDIES.write_text(marks)
     row = {"id": "a", "map": "Grad-CAM", "boxes": "all", "images": 7}
     row |= {"pointing_game": 0.5, "pointing_game_error": 0.01}
     row |= {"energy": 0.25, "energy_error": 0.02}
@@ -206,4 +204,4 @@ def test_the_table_of_faithfulness_appears_with_its_file(repository):
         "| a | Grad-CAM | all | 7 | 50.0 ± 1.0 | 25.0 ± 2.0 | 10.0 ± 0.3 "
         "| 30.0 ± 0.4 |\n"
         "<!-- end of faithfulness -->"
-    ) in readme.read_text()
+    ) in summarize.STUDIES.read_text()
