@@ -77,7 +77,8 @@ def measure(weight_id, folders):
     classifier = keras_attn.load(weight_id, verify=True)
     [data_set] = classifier.metadata.metrics
     validation = data_sets.load(data_set, folders[data_set], "val")
-    images = validation.images.astype("float32")
+    batches = data_sets.evaluation_batches(validation, classifier.input_size[0])
+    images = np.concatenate([images for images, _ in batches])
     training = data_sets.load(data_set, folders[data_set], "train").images
     representatives = training[:: len(training) // REPRESENTATIVES]
     expected = classifier.model.predict(images, verbose=0)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import types
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from typer.testing import CliRunner
 import keras_attn
 from zoo import export_matrix
 from zoo.benchmark import tables
+from zoo.data import sources
 
 WEIGHT = "expatt_resnet14_small.cifar100_32"
 KEPT = "another.cifar100_32"
@@ -21,16 +21,17 @@ def some_data(monkeypatch):
     """Stripes and noise, labelled by what the network says of most of it."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (12, 4, 4, 3), "uint8")
-    images = images.repeat(8, axis=1).repeat(8, axis=2)
+    images = images.repeat(10, axis=1).repeat(10, axis=2)  # to be resized
     labels = keras_attn.load(WEIGHT).predict(images).argmax(axis=1)
     labels[:3] = (labels[:3] + 1) % 100
 
     def load(name, folder, split):
         assert (name, folder) == ("cifar100", "here")
         copies = 20 if split == "train" else 1
-        return types.SimpleNamespace(
+        return sources.ArraySplit(
             images=np.tile(images, (copies, 1, 1, 1)),
             labels=np.tile(labels, copies),
+            class_names=[str(label) for label in range(100)],
         )
 
     monkeypatch.setattr(export_matrix.data_sets, "load", load)
