@@ -46,6 +46,10 @@ class AttentionType:
 # What a network pays attention to is non-negative and seldom as large as this.
 LARGEST_FEATURE = 16.0
 
+# AA-ResNets save memory in stage 3, whose maps have 28 x 28 pixels at 224.
+# Small images have there the maps of stage 4, or smaller ones.
+LARGEST_WHOLE_MAP = 14
+
 
 def convolve_3x3(x, filters, strides, stage, name):
     return blocks.convolution(x, filters, 3, strides, f"{name}_conv")
@@ -76,26 +80,35 @@ def explicit_attention(x, filters, strides, stage, name, **arguments):
 
 def augmented_attention(x, filters, strides, stage, name):
     """A tenth of the channels by softmax attention, the others by the
-    convolution; in stage 3, whose maps are large, at half the resolution."""
+    convolution; in stage 3, if its maps are large, at half the resolution."""
     num_heads = 8
     attended_filters = num_heads * max(1, round(filters / 10 / num_heads))
     key_filters = num_heads * max(20, filters // 5 // num_heads)
-    shrink = 2 if stage == 3 else 1
     attended = x
-    for index, pooling_strides in enumerate((strides, shrink)):
-        if pooling_strides > 1:
-            attended = layers.AveragePooling2D(
-                3, pooling_strides, padding="same", name=f"{name}_pool{index}"
-            )(attended)
+    if strides > 1:
+        attended = _pooled(x, strides, f"{name}_pool")
+    is_halved = stage == 3 and _is_large(attended)
+    if is_halved:
+        attended = _pooled(attended, 2, f"{name}_halve")
     attended = RelativeSelfAttention2D(
         attended_filters, key_filters, num_heads, name=f"{name}_attention"
     )(attended)
-    if shrink > 1:
+    if is_halved:
         attended = layers.UpSampling2D(
-            shrink, interpolation="bilinear", name=f"{name}_upsample"
+            2, interpolation="bilinear", name=f"{name}_upsample"
         )(attended)
         attended = _crop_like(attended, x, strides, f"{name}_crop")
     return _concatenate_with_convolution(x, attended, filters, strides, name)
+
+
+def _pooled(x, strides, name):
+    return layers.AveragePooling2D(3, strides, padding="same", name=name)(x)
+
+
+def _is_large(x):
+    height, width, _ = blocks.height_width_channels(x)
+    # The layer of attention will refuse an unknown size.
+    return max(height or 0, width or 0) > LARGEST_WHOLE_MAP
 
 
 def _crop_like(attended, x, strides, name):

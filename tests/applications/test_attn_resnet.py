@@ -7,6 +7,7 @@ from keras import layers
 
 from keras_attn import applications
 from keras_attn.applications import attention_types
+from keras_attn.layers import RelativeSelfAttention2D
 from tests.applications.common import randomize
 from tests.applications.common import small_network
 from tests.applications.common import some_images
@@ -56,14 +57,29 @@ def test_networks_without_tables_take_any_size(attention):
 
 
 @pytest.mark.parametrize("attention", ["gsa", "aa"])
-def test_networks_with_tables_take_odd_sizes(attention):
-    model = small_network(attention, input_shape=(21, 15, 3))
-    assert model(np.zeros((1, 21, 15, 3), "uint8")).shape == (1, 7)
+@pytest.mark.parametrize("height, width", [(21, 15), (31, 45)])
+def test_networks_with_tables_take_odd_sizes(attention, height, width):
+    model = small_network(attention, input_shape=(height, width, 3))
+    assert model(np.zeros((1, height, width, 3), "uint8")).shape == (1, 7)
 
 
-def test_tables_need_a_known_size():
+def test_augmented_attention_halves_large_maps_of_the_third_stage_only():
+    def maps(size):
+        model = small_network("aa", True, input_shape=(size, size, 3))
+        return [
+            layer.input.shape[1]
+            for layer in model.layers
+            if isinstance(layer, RelativeSelfAttention2D)
+        ]
+
+    assert maps(28) == [14, 7, 4]
+    assert maps(30) == [8, 8, 4]
+
+
+@pytest.mark.parametrize("attention", ["gsa", "aa"])
+def test_tables_need_a_known_size(attention):
     with pytest.raises(ValueError, match="max_size"):
-        small_network("gsa", input_shape=(None, None, 3))
+        small_network(attention, input_shape=(None, None, 3))
 
 
 def test_bytes_and_floats_are_the_same_picture():
