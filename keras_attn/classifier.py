@@ -100,6 +100,8 @@ class Classifier:
         Batch normalisation stays frozen, and so in inference mode, in either
         case, also inside of attention layers: the statistics of a few images
         would spoil what was learned from many. Compile the model afterwards.
+        A file keeps this for whole layers only: call it again after loading
+        one, to go on training.
 
         Args:
             trainable: Boolean.

@@ -264,16 +264,14 @@ def _explain(classifier, shown, path):
     from keras_attn.images import resize_and_crop
 
     # The part of the picture that the network sees, in more pixels.
-    longest = max(classifier.input_size)
-    size = [
-        round(explanation.TILE * pixels / longest)
-        for pixels in classifier.input_size
-    ]
+    width, height = explanation.tile_size(*classifier.input_size)
     try:
         picture = explanation.draw(
             classifier.model,
             images=np.stack([image for _, image, _ in shown]),
-            pictures=[resize_and_crop(read(file), *size) for file, *_ in shown],
+            pictures=[
+                resize_and_crop(read(file), height, width) for file, *_ in shown
+            ],
             captions=[
                 f"{decoded[0][1]} ({decoded[0][2]:.0%})"
                 for *_, decoded in shown

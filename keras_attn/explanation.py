@@ -35,11 +35,14 @@ def draw(model, images, pictures, captions):
         ValueError: if the network has no attention with a map.
     """
     attention, maps = _last_maps(model, images)
+    size = tile_size(*images.shape[1:3])
     columns = min(4, math.ceil(math.sqrt(len(images))))
     rows = math.ceil(len(images) / columns)
     grid = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION)), "white")
     for index, picture in enumerate(pictures):
-        tile = _darken(picture, maps[index])
+        tile = _darken(
+            picture.resize(size, Image.Resampling.BICUBIC), maps[index]
+        )
         if attention.rectangles is not None:
             _outline(tile, attention.corners()[index], attention.image_size)
         left = index % columns * TILE
@@ -49,6 +52,12 @@ def draw(model, images, pictures, captions):
             (left + 6, top + 4), captions[index], fill="black", font_size=14
         )
     return grid
+
+
+def tile_size(height, width):
+    """Return the width and height in a tile of what has these proportions."""
+    scale = TILE / max(height, width)
+    return round(scale * width), round(scale * height)
 
 
 def _last_maps(model, images):
@@ -62,12 +71,10 @@ def _last_maps(model, images):
 
 
 def _darken(picture, attention):
-    picture = picture.resize((TILE, TILE), Image.Resampling.BICUBIC)
     # The values of a distribution over all pixels are small.
     attention = attention / max(attention.max(), 1e-12)
-    attention = Image.fromarray(attention.astype("float32")).resize(
-        (TILE, TILE), Image.Resampling.BICUBIC
-    )
+    attention = Image.fromarray(attention.astype("float32"))
+    attention = attention.resize(picture.size, Image.Resampling.BICUBIC)
     light = DARKEST + (1 - DARKEST) * np.clip(attention, 0, 1)
     pixels = np.asarray(picture) * light[..., None]
     return Image.fromarray(pixels.astype("uint8"))
@@ -75,7 +82,7 @@ def _darken(picture, attention):
 
 def _outline(tile, corners, image_size):
     height, width = image_size
-    corners = corners * [TILE / width, TILE / height]
+    corners = corners * [tile.width / width, tile.height / height]
     ImageDraw.Draw(tile).polygon(
         [tuple(corner) for corner in corners], outline=RECTANGLE_COLOR, width=3
     )

@@ -51,6 +51,18 @@ def test_what_has_no_map_is_told(attention, message):
         draw(small_network(attention))
 
 
+def test_pictures_keep_the_proportions_that_the_network_sees():
+    model = small_network("cram", input_shape=(8, 16, 3))
+    images = np.zeros((1, 8, 16, 3), "uint8")
+    picture = Image.new("RGB", (20, 10), "black")
+    grid = explanation.draw(model, images, [picture], ["name"])
+    tile = np.asarray(grid)[explanation.CAPTION :]
+    assert tile.shape[:2] == (explanation.TILE, explanation.TILE)
+    # Below it, the paper is white.
+    assert not (tile[: explanation.TILE // 2] == 255).all(axis=2).any()
+    assert (tile[explanation.TILE // 2 :] == 255).all()
+
+
 def test_the_rectangle_is_where_its_corners_are():
     model = small_network("cram")
     randomize(model)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_attn.replacing import replacing
+from zoo import processes
 
 BACKUP = "backup.weights.h5"
 LAST = "last.weights.h5"
@@ -27,13 +28,19 @@ def restore(model, out):
 
     Returns:
         Integer, the epoch to go on with.
+
+    Raises:
+        ValueError: if several processes were stopped at different epochs.
     """
-    if not (out / BACKUP).exists():
-        return 0
-    model.optimizer.build(model.trainable_variables)
-    model.load_weights(out / BACKUP)
-    with h5py.File(out / BACKUP) as file:
-        return int(file.attrs["epoch"])
+    epoch = 0
+    if (out / BACKUP).exists():
+        with h5py.File(out / BACKUP) as file:
+            epoch = int(file.attrs["epoch"])
+    processes.check_same_epoch(epoch)
+    if epoch:
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(out / BACKUP)
+    return epoch
 
 
 class Backup(keras.callbacks.Callback):

@@ -157,7 +157,7 @@ def card(entry, has_attention, address=None):
         command=entry.training["command"],
         seed=entry.training["seed"],
         commit=entry.training["commit"],
-        recipe=_settings(entry.training["recipe"]),
+        recipe=_settings(entry.training["command"]),
         attention=ATTENTION.format(id=entry.id) if has_attention else "",
         licence=entry.licence,
         terms=terms,
@@ -192,8 +192,8 @@ def _metadata(entry, data, hub_name, split, measured):
     ).to_yaml()
 
 
-def _settings(recipe):
-    settings = recipes.read(recipe)
+def _settings(command):
+    settings = recipes.of_command(command)
     for told in ("paper", "summary"):
         del settings[told]
     return yaml.safe_dump(settings, sort_keys=False).strip()

@@ -63,7 +63,7 @@ class EquivariantTraining(keras.Model):
             return self.network(images)
         outputs, features = self.with_features(images, training=True)
         moves = draw_moves(ops.shape(images)[0], *self.most, self.random)
-        moved_features = self.features(moved(images, *moves), training=True)
+        moved_features = self.features_of_moved(moved(images, *moves))
         distance = rectangle_distance(
             self.gate.rectangles(moved_features),
             moved_rectangles(self.gate.rectangles(features), *moves),
@@ -72,6 +72,16 @@ class EquivariantTraining(keras.Model):
         # replicas of a strategy.
         self.add_loss(self.weight * ops.mean(distance))
         return outputs
+
+    def features_of_moved(self, images):
+        """Return features, normalised by their batch as in training; the
+        statistics to evaluate with stay those of images as they are."""
+        statistics = self.features.non_trainable_variables
+        before = [ops.copy(variable) for variable in statistics]
+        features = self.features(images, training=True)
+        for variable, value in zip(statistics, before):
+            variable.assign(value)
+        return features
 
     def save_own_variables(self, store):
         store["random"] = ops.convert_to_numpy(self.random.state)

@@ -41,7 +41,7 @@ def main(
     from zoo import data as data_sets
 
     try:
-        predict, size, own_data = open_model(model)
+        predict, size, own_data, own_names = open_model(model)
         name = data or own_data
         if name is None:
             raise ValueError(
@@ -49,12 +49,39 @@ def main(
             )
         split = data_sets.load(name, data_dir, "val")
         batches = data_sets.evaluation_batches(split, size)
+        if own_names:
+            predict = in_order(predict, own_names, split.class_names)
         measured, classes = measure(predict, batches, split.class_names)
     except (OSError, ValueError) as error:
         raise SystemExit(f"zoo.evaluate: {error}") from None
     print(json.dumps({"model": model, "data": name, **measured}))
     if per_class:
         write_csv(per_class, classes)
+
+
+def in_order(predict, own_names, class_names):
+    """Return a function that predicts the classes of a data set in its order.
+
+    Args:
+        predict: Function from images to an array `(n, classes)`.
+        own_names: Sequence of strings, the names of these classes.
+        class_names: Sequence of strings, the names in the order wanted.
+
+    Raises:
+        ValueError: if these are other classes.
+    """
+    own_names, class_names = list(own_names), list(class_names)
+    if own_names == class_names:
+        return predict
+    if sorted(own_names) != sorted(class_names):
+        apart = sorted(set(own_names) ^ set(class_names))
+        raise ValueError(
+            f"The model has {len(own_names)} classes and the data set "
+            f"{len(class_names)}, which are not the same: one of them lacks "
+            f"{apart[:5]}"
+        )
+    order = [own_names.index(name) for name in class_names]
+    return lambda images: np.asarray(predict(images))[:, order]
 
 
 def measure(predict, batches, class_names):
@@ -130,18 +157,23 @@ def _cross_entropy(outputs, own):
 
 
 def open_model(model):
-    """Return the function to predict with, the size of its images, and the
-    name of its data set where the model knows it."""
+    """Return the function to predict with, the size of its images, and where
+    the model knows them the names of its data set and of its classes."""
     path = Path(model)
     if path.suffix == ".tflite":
-        return *_open_lite(path), None
+        return *_open_lite(path), None, None
     if path.is_dir():
-        return *_open_saved_model(path), None
+        return *_open_saved_model(path), None, None
     import keras_attn
 
     classifier = keras_attn.load(model, verify=path.suffix != ".keras")
     [data_set] = classifier.metadata.metrics if classifier.metadata else [None]
-    return classifier.model.predict_on_batch, classifier.input_size[0], data_set
+    return (
+        classifier.model.predict_on_batch,
+        classifier.input_size[0],
+        data_set,
+        classifier.class_names,
+    )
 
 
 def _open_saved_model(path):

@@ -99,7 +99,7 @@ def fill(folder, entry, repository):
     json_files.write(folder / hub.DESCRIPTION, _description(entry))
     _write_keras_config(folder, entry)
     shutil.copy(entry.training["history"], folder / "history.csv")
-    recipe = recipes.read(entry.training["recipe"])
+    recipe = recipes.of_command(entry.training["command"])
     json_files.write(folder / "recipe.json", recipe)
     shutil.copy(cards.CARDS / f"{entry.id}.curve.png", folder)
     attention = cards.CARDS / f"{entry.id}.attention.jpg"

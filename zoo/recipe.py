@@ -5,7 +5,9 @@ same folder with its own values instead, so that networks can be compared
 under one recipe. `recipe.schema.json` tells what a recipe may say.
 """
 
+import itertools
 import json
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -34,6 +36,22 @@ def read(path, overrides=()):
         _set(recipe, override)
     _check(recipe, path)
     return recipe
+
+
+def of_command(command):
+    """Return the recipe that a command ran.
+
+    Args:
+        command: String, `python -m zoo.train RECIPE ...` as a run and the
+            manifest have it, with any `--set TABLE.KEY=VALUE`.
+    """
+    _, _, _, path, *options = shlex.split(command)
+    overrides = [
+        value
+        for option, value in itertools.pairwise(options)
+        if option == "--set"
+    ]
+    return read(path, overrides)
 
 
 def _read(path):

@@ -184,8 +184,16 @@ def get(attention, stages=None):
             `None`.
         stages: Sequence of integers to have attention instead of the type's
             own, or `None`.
+
+    Raises:
+        ValueError: for an unknown name, or stages without attention.
     """
     if attention is None:
+        if stages is not None:
+            raise ValueError(
+                "`attention_stages` needs an `attention`. Received: "
+                f"attention=None, attention_stages={stages}"
+            )
         return NO_ATTENTION
     if not isinstance(attention, AttentionType):
         attention = _registered(attention)

@@ -158,20 +158,20 @@ def _default_shape(include_top, stem_strides):
 
 
 def _image_input(input_tensor, input_shape, preprocessing):
-    if input_tensor is not None:
-        return input_tensor
-    if len(input_shape) != 3:
+    if input_tensor is None and len(input_shape) != 3:
         raise ValueError(
             "`input_shape` must have three entries, without the batch. "
             f"Received: input_shape={input_shape}"
         )
-    image = keras.Input(input_shape, name="image")
+    image = input_tensor
+    if image is None:
+        image = keras.Input(input_shape, name="image")
     _, _, channels = blocks.height_width_channels(image)
     if preprocessing and channels != 3:
         raise ValueError(
             "The preprocessing inside the model is for red, green and blue: "
             "pass `include_preprocessing=False` for other channels. "
-            f"Received: input_shape={input_shape}"
+            f"Received: images of the shape {tuple(image.shape[1:])}"
         )
     return image
 

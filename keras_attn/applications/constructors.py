@@ -24,7 +24,7 @@ DOCSTRING = """{summary}
         input_shape: Shape of one image, without the batch. Defaults to the
             size of a published weight, or else to 224 x 224 x 3 (64 x 64 or
             32 x 32 for `stem_strides` of 2 or 1), or to any size without the
-            top.
+            top. GSA and AA always need a known size.
         pooling: Without the top, `None` for the feature map, `"avg"` or
             `"max"` for global pooling.
         classes: Integer, the number of classes. Defaults to those of a

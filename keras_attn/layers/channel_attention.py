@@ -53,11 +53,18 @@ class ChannelAttention2D(keras.layers.Layer):
         )
         hidden = max(1, channels // self.reduction)
         self.reduce = keras.layers.Dense(
-            hidden, activation="relu", dtype=self.dtype_policy, name="reduce"
+            hidden,
+            activation="relu",
+            dtype=self.dtype_policy,
+            trainable=self.trainable,
+            name="reduce",
         )
         self.reduce.build((None, channels))
         self.expand = keras.layers.Dense(
-            channels, dtype=self.dtype_policy, name="expand"
+            channels,
+            dtype=self.dtype_policy,
+            trainable=self.trainable,
+            name="expand",
         )
         self.expand.build((None, hidden))
 

@@ -98,32 +98,34 @@ def mean_magnitude(weights):
     return ops.mean(ops.abs(weights), axis=1)
 
 
-def table_size(layer_name, input_shape, max_size, data_format):
-    """Return the longest side that a relative position table must serve."""
+def table_sizes(layer_name, input_shape, max_size, data_format):
+    """Return the pixels of a column and of a row that tables must serve."""
     height, width, _ = map_shape(input_shape, data_format)
     if max_size is None and None in (height, width):
         raise ValueError(
-            f"{layer_name} learns a table of relative positions and must know "
-            "its size: pass `max_size` or build it with a known height and "
-            f"width. Received: max_size=None, input_shape={tuple(input_shape)}"
+            f"{layer_name} learns tables of relative positions and must know "
+            "their sizes: give the network an `input_shape` (or the layer an "
+            "input) with a known height and width, or the layer a `max_size`. "
+            f"Received: max_size=None, input_shape={tuple(input_shape)}"
         )
-    longest = max(height or 0, width or 0)
-    if max_size is not None and longest > max_size:
+    if max_size is None:
+        return height, width
+    if max(height or 0, width or 0) > max_size:
         raise ValueError(
             "`max_size` must be at least the height and width of the feature "
             f"map. Received: max_size={max_size}, "
             f"input_shape={tuple(input_shape)}"
         )
-    return max_size or longest
+    return max_size, max_size
 
 
 def relative_positions(table, size):
     """Look up the offset of every pair of positions along an axis.
 
     Args:
-        table: Tensor `(2 * max_size - 1, key_dim)`; its middle row belongs to
+        table: Tensor `(2 * largest - 1, key_dim)`; its middle row belongs to
             the offset 0.
-        size: Integer, the positions on the axis, at most `max_size`.
+        size: Integer, the positions on the axis, at most `largest`.
 
     Returns:
         Tensor `(size, size, key_dim)`, the entry `[query, key]` being the row
@@ -148,7 +150,8 @@ def resize_table(table, rows):
     """Interpolate a table of relative positions for another map size.
 
     The outermost offsets stay the outermost ones: an offset of half the map
-    keeps its meaning, not an offset of so many pixels.
+    keeps its meaning, not an offset of so many pixels. (With `max_size`, of
+    half the largest map that the table serves.)
 
     Args:
         table: Array `(stored_rows, key_dim)`, its middle row the offset 0.

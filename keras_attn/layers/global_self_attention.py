@@ -39,8 +39,9 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         strides: Integer, the size and stride of an average pooling after the
             attention. 1 for none.
         max_size: Integer, the largest height or width that the positional
-            tables serve. Defaults to the longer side of the map that the
-            layer is built with, which must then be known.
+            tables serve. Defaults to the height (of the column table) and the
+            width (of the row table) of the map that the layer is built with,
+            which must then be known.
         use_content: Boolean, whether to attend by content.
         use_position: Boolean, whether to attend by position.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to
@@ -60,8 +61,8 @@ class GlobalSelfAttention2D(keras.layers.Layer):
     Raises:
         ValueError: if `filters` is not divisible by `num_heads`, `strides` is
             not positive, both parts are switched off, `data_format` is
-            unknown, the size of the tables is not known, or the map is larger
-            than `max_size`.
+            unknown, the sizes of the tables are not known, or the map is
+            known to be larger than they are.
 
     Reference:
         [Shen et al., 2020](https://arxiv.org/abs/2010.03019), section 3
@@ -112,13 +113,13 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             self._build_position(input_shape)
 
     def _build_position(self, input_shape):
-        table_size = feature_maps.table_size(
+        sizes = feature_maps.table_sizes(
             type(self).__name__, input_shape, self.max_size, self.data_format
         )
-        for axis in ("column", "row"):
+        for axis, size in zip(("column", "row"), sizes):
             table = self.add_weight(
                 name=f"{axis}_table",
-                shape=(2 * table_size - 1, self.key_dim),
+                shape=(2 * size - 1, self.key_dim),
                 initializer=keras.initializers.RandomNormal(
                     stddev=self.key_dim**-0.5
                 ),
@@ -128,6 +129,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             momentum=0.9,
             epsilon=1e-5,
             dtype=self.dtype_policy,
+            trainable=self.trainable,
             name="column_norm",
         )
         self.column_norm.build((None, None, None, self.filters))

@@ -56,11 +56,16 @@ class PositionwiseAttention2D(keras.layers.Layer):
             use_bias=False,
             data_format="channels_last",
             dtype=self.dtype_policy,
+            trainable=self.trainable,
             name="convolution",
         )
         self.convolution.build((None, None, None, 2))
         self.norm = keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy, name="norm"
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype_policy,
+            trainable=self.trainable,
+            name="norm",
         )
         self.norm.build((None, None, None, 1))
 

@@ -25,8 +25,9 @@ class RelativeSelfAttention2D(keras.layers.Layer):
             together.
         num_heads: Integer, divides `filters` and `key_filters`.
         max_size: Integer, the largest height or width that the positional
-            tables serve. Defaults to the longer side of the map that the
-            layer is built with, which must then be known.
+            tables serve. Defaults to the height (of the column table) and the
+            width (of the row table) of the map that the layer is built with,
+            which must then be known.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to
             `keras.config.image_data_format()`.
         **kwargs: Other keyword arguments of `keras.layers.Layer`.
@@ -41,8 +42,8 @@ class RelativeSelfAttention2D(keras.layers.Layer):
 
     Raises:
         ValueError: if `filters` or `key_filters` is not divisible by
-            `num_heads`, `data_format` is unknown, the size of the tables is
-            not known, or the map is larger than `max_size`.
+            `num_heads`, `data_format` is unknown, the sizes of the tables are
+            not known, or the map is known to be larger than they are.
 
     Reference:
         [Bello et al., 2019](https://arxiv.org/abs/1904.09925), section 3
@@ -76,7 +77,7 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         channels = feature_maps.known_channels(
             name, input_shape, self.data_format
         )
-        table_size = feature_maps.table_size(
+        sizes = feature_maps.table_sizes(
             name, input_shape, self.max_size, self.data_format
         )
         self.kernel = self.add_weight(
@@ -89,10 +90,10 @@ class RelativeSelfAttention2D(keras.layers.Layer):
             shape=(self.filters, self.filters),
             initializer="glorot_uniform",
         )
-        for axis in ("column", "row"):
+        for axis, size in zip(("column", "row"), sizes):
             table = self.add_weight(
                 name=f"{axis}_table",
-                shape=(2 * table_size - 1, self.key_dim),
+                shape=(2 * size - 1, self.key_dim),
                 initializer=keras.initializers.RandomNormal(
                     stddev=self.key_dim**-0.5
                 ),

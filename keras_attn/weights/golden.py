@@ -39,8 +39,6 @@ def check(model, entry):
             in half precision.
     """
     image = golden_image(entry.input["size"])
-    if model.input_shape[1] == 3:  # Channels first.
-        image = image.transpose(0, 3, 1, 2)
     probabilities = np.asarray(model(image, training=False), "float32")[0]
     for index, expected in entry.golden_output["top"]:
         difference = abs(probabilities[index] - expected)

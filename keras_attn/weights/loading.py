@@ -26,8 +26,8 @@ class LoadReport:
         source: The file that was loaded.
         loaded: Variables that were loaded as they are.
         adapted: Positional tables that were interpolated to another size.
-        reinitialized: Classifier variables that kept their random values,
-            because the number of classes differs.
+        reinitialized: Classifier variables that have random values, because
+            the classes differ.
         left_out: Stored classifier variables that the network, having no
             top, does not use.
     """
@@ -128,18 +128,20 @@ def _path(weights):
 
 
 def forget_classifier(model, report):
-    """Give the classifier random weights; return the report that says so."""
+    """Give the classifier random weights; warn, and return the report."""
     layer = model.get_layer(CLASSIFIER)
     layer.kernel.assign(layer.kernel_initializer(layer.kernel.shape))
     layer.bias.assign(layer.bias_initializer(layer.bias.shape))
     forgotten = tuple(
         name for name in report.loaded if name.startswith(f"{CLASSIFIER}/")
     )
-    return dataclasses.replace(
+    report = dataclasses.replace(
         report,
         loaded=tuple(name for name in report.loaded if name not in forgotten),
         reinitialized=(*report.reinitialized, *forgotten),
     )
+    logger.warning("%s", report)
+    return report
 
 
 def _fill(wanted, stored, model, path):

@@ -65,6 +65,19 @@ def test_the_cases_cover_every_public_layer():
 
 
 @every_case
+def test_a_frozen_layer_that_is_made_anew_is_frozen_whole(case):
+    """As in a loaded model: also the layers inside of it."""
+    layer = make_layer(case)
+    count = len(unknown_size_model(layer).trainable_weights)
+    layer.trainable = False
+    again = type(layer).from_config(layer.get_config())
+    model = unknown_size_model(again)
+    assert model.weights and not model.trainable_weights
+    again.trainable = True
+    assert len(model.trainable_weights) == count
+
+
+@every_case
 def test_output_has_the_computed_and_documented_shape(case):
     layer = make_layer(case)
     inputs = make_inputs()

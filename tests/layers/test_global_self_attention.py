@@ -289,22 +289,33 @@ def test_a_map_larger_than_the_tables_is_an_error_on_call(size):
         layer(make_inputs(*size))
 
 
-@pytest.mark.parametrize("stored, wanted", [(3, 6), (6, 3), (4, 4), (2, 3)])
+@pytest.mark.parametrize(
+    "stored, wanted",
+    [
+        ((3, 3), (6, 6)),
+        ((6, 6), (3, 3)),
+        ((4, 4), (4, 4)),
+        ((2, 2), (3, 3)),
+        ((4, 3), (8, 3)),
+        ((5, 5), (5, 2)),
+    ],
+)
 def test_loading_stretches_the_tables_to_another_size(tmp_path, stored, wanted):
-    source, source_layer = functional_model((stored, stored))
-    target, target_layer = functional_model((wanted, wanted))
+    """Each for its own axis."""
+    source, source_layer = functional_model(stored)
+    target, target_layer = functional_model(wanted)
     randomize(source_layer)
     source.save_weights(tmp_path / "gsa.weights.h5")
     target.load_weights(tmp_path / "gsa.weights.h5")
-    for name in ("column_table", "row_table"):
+    for name, old, new in zip(("column_table", "row_table"), stored, wanted):
         table = to_numpy(getattr(source_layer, name))
         loaded = to_numpy(getattr(target_layer, name))
         # A sum over more pixels keeps its size only with smaller weights.
-        scale = stored / wanted
-        expected = scale * interpolated(table, 2 * wanted - 1)
+        scale = old / new
+        expected = scale * interpolated(table, 2 * new - 1)
         np.testing.assert_allclose(loaded, expected, atol=1e-6)
         np.testing.assert_allclose(
-            loaded[wanted - 1], scale * table[stored - 1], atol=1e-6
+            loaded[new - 1], scale * table[old - 1], atol=1e-6
         )
         np.testing.assert_allclose(loaded[0], scale * table[0], atol=1e-6)
         np.testing.assert_allclose(loaded[-1], scale * table[-1], atol=1e-6)

@@ -152,21 +152,23 @@ def test_a_map_larger_than_the_tables_is_an_error_on_call(size):
         layer(make_inputs(*size))
 
 
-@pytest.mark.parametrize("stored, wanted", [(3, 5), (5, 2), (4, 4)])
+@pytest.mark.parametrize(
+    "stored, wanted",
+    [((3, 3), (5, 5)), ((5, 5), (2, 2)), ((4, 4), (4, 4)), ((4, 3), (8, 3))],
+)
 def test_loading_stretches_the_tables_to_another_size(tmp_path, stored, wanted):
-    source, source_layer = functional_model((stored, stored))
-    target, target_layer = functional_model((wanted, wanted))
+    """Each for its own axis."""
+    source, source_layer = functional_model(stored)
+    target, target_layer = functional_model(wanted)
     randomize(source_layer)
     source.save_weights(tmp_path / "aa.weights.h5")
     target.load_weights(tmp_path / "aa.weights.h5")
-    for name in ("column_table", "row_table"):
+    for name, old, new in zip(("column_table", "row_table"), stored, wanted):
         table = to_numpy(getattr(source_layer, name))
         loaded = to_numpy(getattr(target_layer, name))
-        expected = interpolated(table, 2 * wanted - 1)
+        expected = interpolated(table, 2 * new - 1)
         np.testing.assert_allclose(loaded, expected, atol=1e-6)
-        np.testing.assert_allclose(
-            loaded[wanted - 1], table[stored - 1], atol=1e-6
-        )
+        np.testing.assert_allclose(loaded[new - 1], table[old - 1], atol=1e-6)
     for name in ("kernel", "output_kernel"):
         np.testing.assert_array_equal(
             to_numpy(getattr(target_layer, name)),

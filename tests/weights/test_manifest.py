@@ -60,6 +60,7 @@ def test_a_file_is_the_one_in_the_manifest(weight_id):
     assert path.stat().st_size == entry.bytes
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
     assert Path(entry.training["recipe"]).is_file()
+    assert f" {entry.training['recipe']} " in entry.training["command"]
     assert Path(entry.training["history"]).is_file()
 
 
@@ -347,7 +348,7 @@ def test_a_loaded_classifier_fine_tunes():
     assert last < first
 
 
-def test_as_many_other_classes_begin_with_a_random_classifier():
+def test_as_many_other_classes_begin_with_a_random_classifier(caplog):
     published = keras_attn.load(IDS[0])
     names = [f"mine {index}" for index in range(len(published.class_names))]
     for classes, kept in (
@@ -362,4 +363,6 @@ def test_as_many_other_classes_begin_with_a_random_classifier():
         ]
         assert np.array_equal(*kernels) == kept
         assert ("reinitialized" in str(classifier.load_report)) != kept
+        assert ("reinitialized" in caplog.text) != kept
+        caplog.clear()
     assert classifier.class_names == published.class_names

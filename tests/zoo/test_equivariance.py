@@ -159,6 +159,19 @@ def test_every_weight_before_the_rectangle_learns_from_the_constraint():
         assert gradient is not None and np.any(gradient), weight.path
 
 
+def test_moved_images_do_not_count_in_what_is_evaluated_with():
+    images, _ = spots(4)
+    alone, trained = network(), network()
+    trained.set_weights(alone.get_weights())
+    model = equivariance.EquivariantTraining(trained, **SETTINGS, seed=0)
+    model(images, training=True)
+    alone(images, training=True)
+    for weight, expected in zip(trained.weights, alone.weights):
+        np.testing.assert_allclose(weight, expected, atol=1e-6)
+    moved = np.abs(alone.get_layer("conv1_bn").moving_mean).max()
+    assert moved > 0  # else nothing was looked at
+
+
 def test_a_network_without_a_rectangle_is_an_error():
     plain = AttnResNet((1,), width=8, input_shape=(32, 32, 3), classes=2)
     with pytest.raises(ValueError, match="has 0"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import keras_attn
 from keras_attn.applications import AttnResNet
 from tests.subprocesses import run_python
 from zoo import data
@@ -92,6 +93,31 @@ def model():
         20 * np.random.default_rng(0).normal(size=(32, 3))
     )
     return model
+
+
+def test_classes_are_matched_by_their_names(model, data_dir, tmp_path):
+    names = data.load("tiny_imagenet", data_dir, "val").class_names
+    order = [2, 0, 1]
+
+    def measured(own_names, file):
+        keras_attn.Classifier(model, own_names).save(tmp_path / file)
+        return CliRunner().invoke(
+            evaluate.app,
+            [
+                *(str(tmp_path / file), "--data", "tiny_imagenet"),
+                *("--data-dir", str(data_dir)),
+            ],
+        )
+
+    expected = json.loads(measured(names, "a.keras").output)
+    head = model.layers[-1]
+    head.set_weights([weight[..., order] for weight in head.get_weights()])
+    shuffled = measured([names[label] for label in order], "b.keras")
+    for key in ("top1", "loss"):
+        assert json.loads(shuffled.output)[key] == expected[key]
+    others = measured(["x", *names[1:]], "c.keras")
+    assert others.exit_code == 1
+    assert "one of them lacks ['red', 'x']" in str(others.exception)
 
 
 def test_every_form_of_a_model_measures_the_same(model, data_dir, tmp_path):

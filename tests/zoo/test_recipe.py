@@ -34,6 +34,18 @@ def test_overrides_are_toml_or_text(tmp_path):
     assert read["augmentation"] == {"mixup_alpha": 0.2}
 
 
+def test_a_command_tells_its_recipe_with_the_overrides(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(RECIPE)
+    command = (
+        f"python -m zoo.train {path} --set training.seed=1 --set "
+        "'model.arguments.attention_stages=[2, 3]' --data-dir DIR --out DIR"
+    )
+    read = recipe.of_command(command)
+    assert read["training"]["seed"] == 1
+    assert read["model"]["arguments"]["attention_stages"] == [2, 3]
+
+
 @pytest.mark.parametrize(
     "override",
     ["seed=1", "training.seed", "other.a=1", "training.seed.first=1"],

@@ -144,6 +144,14 @@ from zoo import processes, train
 out = processes.folder(Path(out))
 out.mkdir(parents=True, exist_ok=True)
 train.train(json.loads(recipe), Path(data_dir), out)
+if processes.count() > 1:
+    processes.check_same_epoch(3)
+    try:
+        processes.check_same_epoch(processes.index())
+    except ValueError as error:
+        assert "different epochs: [0, 1]" in str(error)
+    else:
+        raise AssertionError("backups of different epochs were not noticed")
 """
 )
 
