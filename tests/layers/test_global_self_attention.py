@@ -329,7 +329,7 @@ def test_loading_stretches_the_tables_to_another_size(tmp_path, stored, wanted):
 
 
 def test_loading_at_the_same_size_changes_no_bit(tmp_path):
-    source, source_layer = functional_model((5, 3))
+    source, source_layer = functional_model((4, 5))
     target, target_layer = functional_model((4, 5))
     randomize(source_layer)
     source.save_weights(tmp_path / "gsa.weights.h5")

@@ -17,7 +17,8 @@ from tests.layers.common import to_numpy
 def weights_of(query, key, column_table, row_table):
     """One image and one head: `(height, width, height, width)`."""
     height, width, key_dim = query.shape
-    middle = (len(row_table) - 1) // 2
+    middle_row = (len(column_table) - 1) // 2
+    middle_column = (len(row_table) - 1) // 2
     weights = np.zeros((height, width, height, width))
     for i in range(height):
         for j in range(width):
@@ -26,8 +27,8 @@ def weights_of(query, key, column_table, row_table):
                 for x in range(width):
                     keys = (
                         key[y, x]
-                        + column_table[middle + y - i]
-                        + row_table[middle + x - j]
+                        + column_table[middle_row + y - i]
+                        + row_table[middle_column + x - j]
                     )
                     logits[y, x] = np.dot(query[i, j], keys)
             weights[i, j] = softmax(logits / np.sqrt(key_dim))
