@@ -33,7 +33,12 @@ def test_every_attention_gives_probabilities(attention, bottleneck):
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_every_attention_learns_to_tell_two_images_apart(attention, policy):
     keras.config.set_dtype_policy(policy)
-    model = small_network(attention, width=8 if attention == "se" else 16)
+    model = small_network(
+        attention,
+        blocks_per_stage=(1, 1),
+        width=8 if attention == "se" else 16,
+        attention_stages=attention and [2, 3],
+    )
     model.compile(
         keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy"
     )
