@@ -47,7 +47,8 @@ class AttentionType:
 LARGEST_FEATURE = 16.0
 
 # AA-ResNets save memory in stage 3, whose maps have 28 x 28 pixels at 224.
-# Small images have there the maps of stage 4, or smaller ones.
+# Small images have there the maps of stage 4, or smaller ones, which need not
+# be halved: this bound is ours, the paper goes by the stage.
 LARGEST_WHOLE_MAP = 14
 
 

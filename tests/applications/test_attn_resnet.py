@@ -83,7 +83,7 @@ def test_augmented_attention_halves_large_maps_of_the_third_stage_only():
 
 @pytest.mark.parametrize("attention", ["gsa", "aa"])
 def test_tables_need_a_known_size(attention):
-    with pytest.raises(ValueError, match="the network an `input_shape`"):
+    with pytest.raises(ValueError, match="`input_shape` .* `max_size`"):
         small_network(attention, include_top=False, input_shape=None)
 
 
@@ -111,10 +111,10 @@ def test_preprocessing_can_be_left_out():
         None, include_preprocessing=False, input_shape=(16, 16, 4)
     )
     assert model.input_shape == (None, 16, 16, 4)
-    image = keras.Input((16, 16, 1))
-    for grey in ({"input_shape": (16, 16, 1)}, {"input_tensor": image}):
+    grey = keras.Input((16, 16, 1))
+    for arguments in ({"input_shape": (16, 16, 4)}, {"input_tensor": grey}):
         with pytest.raises(ValueError, match="include_preprocessing"):
-            small_network(None, **grey)
+            small_network(None, **arguments)
 
 
 @pytest.mark.parametrize(
