@@ -63,18 +63,8 @@ def prepare(model, training, steps_per_epoch):
         warmup_target=training["peak_learning_rate"],
         warmup_steps=warmup_steps,
     )
-    ema_momentum = training.get("ema_momentum")
-    optimizer = keras.optimizers.SGD(
-        schedule,
-        momentum=training["momentum"],
-        nesterov=True,
-        weight_decay=training["weight_decay"],
-        use_ema=ema_momentum is not None,
-        ema_momentum=0.99 if ema_momentum is None else ema_momentum,
-    )
-    optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     model.compile(
-        optimizer,
+        _optimizer(training, schedule),
         keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=training["label_smoothing"]
         ),
@@ -83,3 +73,21 @@ def prepare(model, training, steps_per_epoch):
             keras.metrics.TopKCategoricalAccuracy(5, name="top5"),
         ],
     )
+
+
+def _optimizer(training, schedule):
+    ema_momentum = training.get("ema_momentum")
+    common = {
+        "weight_decay": training["weight_decay"],
+        "use_ema": ema_momentum is not None,
+        "ema_momentum": 0.99 if ema_momentum is None else ema_momentum,
+    }
+    momentum = training["momentum"]
+    if training.get("optimizer") == "adamw":
+        optimizer = keras.optimizers.AdamW(schedule, beta_1=momentum, **common)
+    else:
+        optimizer = keras.optimizers.SGD(
+            schedule, momentum=momentum, nesterov=True, **common
+        )
+    optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
+    return optimizer

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keras_attn import applications
 from tests.zoo.common import RECIPE
+from tests.zoo.common import small_recipe
 from zoo import network
 from zoo import recipe
 
@@ -108,3 +110,23 @@ def test_published_recipes_build_and_state_their_command(path):
     model = network.build(read, size)
     assert model.input_shape == (None, size, size, 3)
     assert model.output_shape == (None, read["model"]["arguments"]["classes"])
+
+
+@pytest.mark.parametrize("optimizer", [None, "sgd", "adamw"])
+def test_a_step_is_that_of_the_optimiser_of_the_recipe(optimizer):
+    """The first one; only the kernels of convolutions and classifier shrink."""
+    training = {"peak_learning_rate": 0.1, "weight_decay": 0.3}
+    training |= {"warmup_epochs": 0, "momentum": 0.5}
+    if optimizer:
+        training["optimizer"] = optimizer
+    made = small_recipe(training=training)
+    model = network.build(made)
+    before = [np.array(weight) for weight in model.trainable_weights]
+    network.prepare(model, made["training"], steps_per_epoch=10)
+    gradients = [2 * np.ones_like(weight) for weight in before]
+    model.optimizer.apply(gradients, model.trainable_weights)
+    step = 0.1 if optimizer == "adamw" else 0.1 * (2 + 0.5 * 2)
+    for old, weight in zip(before, model.trainable_weights):
+        is_kernel = weight.path.endswith("/kernel")
+        shrunk = old * (1 - 0.1 * 0.3) if is_kernel else old
+        np.testing.assert_allclose(weight, shrunk - step, atol=1e-5)
