@@ -11,6 +11,8 @@ def run_python(code, *arguments, backend="tensorflow"):
         **os.environ,
         "KERAS_BACKEND": backend,
         "JAX_PLATFORMS": "cpu",
+        # Compiling takes most of a test's time: optimise less.
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     done = subprocess.run(
