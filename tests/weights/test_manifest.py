@@ -19,6 +19,8 @@ from tests.subprocesses import run_python
 from zoo import macs
 
 IDS = keras_attn.list_models()
+# Small and quick: for what holds for any.
+WEIGHT = "cram_resnet14_small.cifar100_32"
 
 
 def document():
@@ -116,7 +118,7 @@ def test_the_places_in_a_published_weight_are_not_changed():
 
 @pytest.mark.parametrize("factor", [1.5, np.nan])
 def test_verification_notices_a_changed_weight(factor):
-    classifier = keras_attn.load(IDS[0])
+    classifier = keras_attn.load(WEIGHT)
     kernel = classifier.model.get_layer("predictions").kernel
     kernel.assign(factor * kernel)
     with pytest.raises(ValueError, match="golden output"):
@@ -124,7 +126,7 @@ def test_verification_notices_a_changed_weight(factor):
 
 
 def test_a_changed_file_is_refused_before_it_is_loaded(monkeypatch, tmp_path):
-    entry = manifest.entry(IDS[0])
+    entry = manifest.entry(WEIGHT)
     content = bytearray(files.locate(entry).read_bytes())
     monkeypatch.setattr(manifest, "REPOSITORY", tmp_path / "repository")
     monkeypatch.setattr(manifest, "PACKAGE", tmp_path / "package")
@@ -147,18 +149,18 @@ def test_a_folder_does_not_take_the_place_of_a_published_weight(
     monkeypatch, tmp_path
 ):
     """A clone of its repository, say, in the folder one works in."""
-    (tmp_path / IDS[0]).mkdir()
-    (tmp_path / IDS[0] / "keras_attn.json").write_text("{}")
+    (tmp_path / WEIGHT).mkdir()
+    (tmp_path / WEIGHT / "keras_attn.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
-    assert keras_attn.load(IDS[0]).metadata == manifest.entry(IDS[0])
+    assert keras_attn.load(WEIGHT).metadata == manifest.entry(WEIGHT)
     with pytest.raises(ValueError, match="not a valid manifest"):
-        keras_attn.load(tmp_path / IDS[0])
+        keras_attn.load(tmp_path / WEIGHT)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="a folder with keras_attn.json"):
         keras_attn.load(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("name", [IDS[0], "mine/", "mine.weights.h5"])
+@pytest.mark.parametrize("name", [WEIGHT, "mine/", "mine.weights.h5"])
 def test_what_is_missing_is_not_taken_for_a_published_weight(tmp_path, name):
     path = f"{tmp_path}/{name}"
     with pytest.raises(FileNotFoundError, match=f"no file or folder {path}"):
@@ -183,7 +185,7 @@ def test_golden_images_never_change():
 
 
 def test_other_classes_and_sizes_load():
-    classifier = keras_attn.load(IDS[0], classes=3, input_shape=(40, 56, 3))
+    classifier = keras_attn.load(WEIGHT, classes=3, input_shape=(40, 56, 3))
     assert classifier.model.output_shape == (None, 3)
     pictures = np.zeros((2, 50, 50, 3), "uint8")
     assert classifier.predict(pictures).shape == (2, 3)
@@ -198,7 +200,7 @@ def test_other_classes_and_sizes_load():
 
 def test_verification_of_a_changed_network_is_refused():
     with pytest.raises(ValueError, match="classes=3"):
-        keras_attn.load(IDS[0], classes=3, verify=True)
+        keras_attn.load(WEIGHT, classes=3, verify=True)
 
 
 def test_listing():
@@ -231,7 +233,7 @@ def test_importing_leaves_heavy_optional_packages_out():
 
 
 def test_predictions_are_decoded_in_order():
-    classifier = keras_attn.load(IDS[0])
+    classifier = keras_attn.load(WEIGHT)
     count = len(classifier.class_names)
     predictions = np.zeros((1, count))
     predictions[0, 3], predictions[0, 1] = 0.7, 0.3
@@ -246,7 +248,7 @@ def test_predictions_are_decoded_in_order():
 
 
 def test_a_fine_tuned_classifier_keeps_its_names(tmp_path):
-    classifier = keras_attn.load(IDS[0], classes=["cat", "dog"])
+    classifier = keras_attn.load(WEIGHT, classes=["cat", "dog"])
     assert classifier.class_names == ("cat", "dog")
     pictures = np.zeros((1, *classifier.input_size, 3), "uint8")
     expected = classifier.predict(pictures)
@@ -271,29 +273,29 @@ def test_a_fine_tuned_classifier_keeps_its_names(tmp_path):
 def test_names_of_classes_are_printable_strings(classes):
     """Before a training, not when its result is saved or loaded."""
     with pytest.raises(ValueError, match=r"classes.*Received: "):
-        keras_attn.load(IDS[0], classes=classes)
+        keras_attn.load(WEIGHT, classes=classes)
 
 
 def test_classes_may_come_from_numpy(tmp_path):
-    classifier = keras_attn.load(IDS[0], classes=np.array(["cat", "dog"]))
+    classifier = keras_attn.load(WEIGHT, classes=np.array(["cat", "dog"]))
     classifier.save(tmp_path / "mine.keras")
     mine = keras_attn.load(tmp_path / "mine.keras")
     assert mine.class_names == ("cat", "dog")
-    classifier = keras_attn.load(IDS[0], classes=np.int64(3))
+    classifier = keras_attn.load(WEIGHT, classes=np.int64(3))
     assert classifier.model.output_shape == (None, 3)
     with pytest.raises(ValueError, match="must be 3 printable strings"):
         keras_attn.Classifier(classifier.model, ("cat", "dog"))
 
 
 def test_a_classifier_is_saved_in_a_keras_file_only(tmp_path):
-    classifier = keras_attn.load(IDS[0])
+    classifier = keras_attn.load(WEIGHT)
     with pytest.raises(ValueError, match="mine.h5"):
         classifier.save(tmp_path / "mine.h5")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_network_of_any_size_takes_no_pictures():
-    classifier = keras_attn.load(IDS[0], input_shape=(None, None, 3))
+    classifier = keras_attn.load(WEIGHT, input_shape=(None, None, 3))
     with pytest.raises(ValueError, match="which size its images have"):
         classifier.predict("examples/images/cat.jpg")
 
@@ -335,7 +337,7 @@ def test_a_body_that_is_not_known_is_not_frozen_with_its_head():
 
 
 def test_a_loaded_classifier_fine_tunes():
-    classifier = keras_attn.load(IDS[0], classes=2)
+    classifier = keras_attn.load(WEIGHT, classes=2)
     images = np.zeros((4, *classifier.input_size, 3), "uint8")
     images[::2] = 255
     labels = np.array([0, 1, 0, 1])
@@ -349,14 +351,14 @@ def test_a_loaded_classifier_fine_tunes():
 
 
 def test_as_many_other_classes_begin_with_a_random_classifier(caplog):
-    published = keras_attn.load(IDS[0])
+    published = keras_attn.load(WEIGHT)
     names = [f"mine {index}" for index in range(len(published.class_names))]
     for classes, kept in (
         (names, False),
         (list(published.class_names), True),
         (len(names), True),
     ):
-        classifier = keras_attn.load(IDS[0], classes=classes)
+        classifier = keras_attn.load(WEIGHT, classes=classes)
         kernels = [
             keras.ops.convert_to_numpy(x.model.get_layer("predictions").kernel)
             for x in (classifier, published)
