@@ -3,7 +3,40 @@
 import dataclasses
 import functools
 
+import keras
+
 from keras_attn.applications import attention_types
+from keras_attn.layers import GlobalSelfAttention2D
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class NormalizedGlobalSelfAttention2D(GlobalSelfAttention2D):
+    """GSA with batch-normalised queries, keys and values.
+
+    The scale of the keys, and with it how sharply the content part attends,
+    is then a gain that no weight decay shrinks.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.projection_norm = keras.layers.BatchNormalization(
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype_policy,
+            name="projection_norm",
+        )
+        self.projection_norm.build((None, 3 * self.filters))
+
+    def _project(self, pixels):
+        return self.projection_norm(super()._project(pixels))
+
+
+def _normalized_attention(x, filters, strides, stage, name):
+    largest = attention_types.LARGEST_FEATURE
+    x = keras.layers.ReLU(largest, name=f"{name}_limit")(x)
+    return NormalizedGlobalSelfAttention2D(
+        filters, strides=strides, name=f"{name}_attention"
+    )(x)
 
 
 def _variant(name, **arguments):
@@ -16,4 +49,7 @@ VARIANTS = {
     "expatt_cauchy": _variant("expatt", kernel="cauchy"),
     "gsa_content": _variant("gsa", use_position=False),
     "gsa_position": _variant("gsa", use_content=False),
+    "gsa_normalized": attention_types.AttentionType(
+        mixing=_normalized_attention
+    ),
 }

@@ -172,13 +172,15 @@ class GlobalSelfAttention2D(keras.layers.Layer):
     def _query_key_value(self, features):
         """Return three tensors `(batch, heads, pixels, key_dim)`."""
         _, height, width, channels = ops.shape(features)
-        kernel = ops.cast(self.kernel, features.dtype)
-        projected = ops.matmul(ops.reshape(features, (-1, channels)), kernel)
+        projected = self._project(ops.reshape(features, (-1, channels)))
         projected = ops.reshape(
             projected, (-1, height * width, 3, self.num_heads, self.key_dim)
         )
         # One transposition for the three, which are then views, not copies.
         return ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)
+
+    def _project(self, pixels):
+        return ops.matmul(pixels, ops.cast(self.kernel, pixels.dtype))
 
     def _attend_to_content(self, query, key, value):
         weights = _softmax(ops.transpose(key, (0, 1, 3, 2)))

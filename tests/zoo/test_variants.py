@@ -1,0 +1,72 @@
+"""Attention types of the comparison that no published network has."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_attn.applications import AttnResNet
+from keras_attn.layers import ExplicitAttention2D
+from keras_attn.layers import GlobalSelfAttention2D
+from zoo import variants
+
+
+def network(name):
+    return AttnResNet(
+        (1,),
+        bottleneck=False,
+        width=16,
+        stem_strides=1,
+        attention=variants.VARIANTS[name],
+        attention_stages=[2],
+        input_shape=(8, 8, 3),
+        classes=3,
+    )
+
+
+def attention_of(name, kind):
+    model = network(name)
+    found = [layer for layer in model.layers if isinstance(layer, kind)]
+    assert len(found) == 2, "one in place of each 3x3 convolution"
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(variants.VARIANTS))
+def test_each_trains(name):
+    random = np.random.default_rng(0)
+    model = network(name)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    to_numpy = keras.ops.convert_to_numpy
+    before = [to_numpy(weight) for weight in model.trainable_weights]
+    images = random.uniform(0, 255, (8, 8, 8, 3)).astype("float32")
+    labels = random.integers(0, 3, 8)
+    # Two steps: the first trains but the last gain of the block, which is 0.
+    history = model.fit(images, labels, batch_size=4, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    for weight, old in zip(model.trainable_weights, before):
+        # Alone, the position part gives each channel a gain that the batch
+        # normalisation after it takes away.
+        if name != "gsa_position" or "column_norm/gamma" not in weight.path:
+            assert np.any(to_numpy(weight) != old), weight.path
+
+
+def test_they_are_what_their_names_say():
+    for layer in attention_of("expatt_cauchy", ExplicitAttention2D):
+        assert layer.kernel == "cauchy"
+    for layer in attention_of("gsa_content", GlobalSelfAttention2D):
+        assert layer.use_content and not layer.use_position
+    for layer in attention_of("gsa_position", GlobalSelfAttention2D):
+        assert layer.use_position and not layer.use_content
+
+
+def test_normalized_queries_keys_and_values():
+    """Each channel over the batch in training; by moving statistics, which
+    approach those of the batch, later."""
+    layer = variants.NormalizedGlobalSelfAttention2D(8, num_heads=2)
+    random = np.random.default_rng(0)
+    inputs = random.normal(3, 5, (16, 4, 4, 6)).astype("float32")
+    for _ in range(80):
+        layer(inputs, training=True)
+    for tensor in layer._query_key_value(keras.ops.array(inputs)):
+        tensor = keras.ops.convert_to_numpy(tensor)
+        np.testing.assert_allclose(tensor.mean(axis=(0, 2)), 0, atol=0.05)
+        np.testing.assert_allclose(tensor.std(axis=(0, 2)), 1, atol=0.05)
