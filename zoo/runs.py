@@ -58,22 +58,34 @@ def keep(folder):
     Raises:
         FileNotFoundError: if the training is not finished.
     """
-    if not (folder / train.RESULT).is_file():
-        raise FileNotFoundError(
-            f"{folder} is no finished training: it has no {train.RESULT}"
-        )
+    record = record_of(folder)
     name = folder.name
     FOLDER.mkdir(parents=True, exist_ok=True)
     history = FOLDER / f"{name}.csv"
     with replacing(history) as unfinished:
         shutil.copy(folder / callbacks.HISTORY, unfinished)
-    record = {
+    json_files.write(FOLDER / f"{name}.json", record)
+    return history
+
+
+def record_of(folder):
+    """Return how a finished training was started, its recipe and its result.
+
+    Args:
+        folder: Path, an output folder of `zoo.train`.
+
+    Raises:
+        FileNotFoundError: if the training is not finished.
+    """
+    if not (folder / train.RESULT).is_file():
+        raise FileNotFoundError(
+            f"{folder} is no finished training: it has no {train.RESULT}"
+        )
+    return {
         "started": json.loads((folder / train.RUN).read_text()),
         "recipe": json.loads((folder / train.RECIPE).read_text()),
         "result": json.loads((folder / train.RESULT).read_text()),
     }
-    json_files.write(FOLDER / f"{name}.json", record)
-    return history
 
 
 def kept(data):

@@ -279,6 +279,25 @@ def table_of_radii(rows):
     return _markdown(f"| layer | map | {names} |", lines)
 
 
+def table_of_pilots(rows):
+    """Return the rows of `zoo.study.pilots`, the best first."""
+    header = (
+        "| recipe | changes | epochs | parameters (M) | training top-1 (%) "
+        "| top-1 (%) |"
+    )
+    lines = [
+        f"| {row['recipe']} | {_code(row['changes'])} | {row['epochs']} "
+        f"| {row['parameters'] / 1e6:.2f} | {100 * row['training_top1']:.1f} "
+        f"| {100 * row['top1']:.2f} |"
+        for row in sorted(rows, key=lambda row: -row["top1"])
+    ]
+    return _markdown(header, lines)
+
+
+def _code(text):
+    return f"`{text}`" if text else ""
+
+
 # What else is measured: the name of its CSV file in zoo/results, which is also
 # that of its marks, and the page that has them.
 MEASURED = {
@@ -288,6 +307,7 @@ MEASURED = {
     "fine_tuning": (README, table_of_fine_tuning),
     "segmentation": (STUDIES, table_of_segmentation),
     "radii": (STUDIES, table_of_radii),
+    "pilots": (STUDIES, table_of_pilots),
 }
 
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
@@ -48,8 +49,9 @@ def network(attention, **arguments):
     for weight in model.trainable_weights:
         if weight.path.endswith("out_bn/gamma"):
             weight.assign(random.uniform(0.5, 1, weight.shape))
+    compiled = tf.function(model)
     for _ in range(60):
-        model(images(), training=True)
+        compiled(images(), training=True)
     return model
 
 
@@ -77,7 +79,6 @@ def numbers_of_positions(model):
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_every_attention_type_in_every_format(attention, tmp_path):
     import onnxruntime
-    import tensorflow as tf
 
     model = network(attention)
     expected = model.predict(images(), verbose=0)
@@ -113,7 +114,6 @@ def test_every_attention_type_in_every_format(attention, tmp_path):
 
 def test_operations_of_tensorflow_in_a_litert_file_are_found():
     """Should the converter let one in."""
-    import tensorflow as tf
 
     function = tf.function(
         tf.math.erf, input_signature=[tf.TensorSpec((1, 4), "float32")]
@@ -296,7 +296,6 @@ def test_files_need_neither_keras_nor_this_package(
 def test_files_with_pictures_are_prepared_as_keras_attn_does(
     published, tmp_path
 ):
-    import tensorflow as tf
 
     classifier, _, _ = published
     path = keras_attn.export(classifier, tmp_path / "served")
@@ -405,8 +404,6 @@ def test_adapted_statistics_are_exported(tmp_path):
 
 
 def test_a_sequential_model_is_exported(tmp_path):
-    import tensorflow as tf
-
     layers = [
         keras.Input((SIZE, SIZE, 3)),
         keras.layers.GlobalAveragePooling2D(),
@@ -421,8 +418,6 @@ def test_a_sequential_model_is_exported(tmp_path):
 
 @pytest.mark.parametrize("kind", ["grey", "segmenter", "named"])
 def test_networks_that_are_no_classifiers_are_served(kind, tmp_path):
-    import tensorflow as tf
-
     image = keras.Input((SIZE, SIZE, 1 if kind == "grey" else 3))
     outputs = keras.layers.Conv2D(2, 3, padding="same")(image)
     if kind == "named":

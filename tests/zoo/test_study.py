@@ -11,6 +11,8 @@ from PIL import Image
 
 from keras_attn.applications import AttnResNet
 from keras_attn.layers import RectangularAttention2D
+from tests.zoo.common import finished_run
+from zoo import summarize
 from zoo.benchmark import tables
 from zoo.data.sources import tiny_imagenet_boxes
 from zoo.study import __main__ as command
@@ -382,3 +384,25 @@ def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):
     assert row["size"] == 64 and row["images"] == row["held_out"] == 2
     assert row["epochs"] == 1 and row["parameters"] > 1e6
     assert 0 <= row["mean_iou"] <= 1 and 0 <= row["ring"] <= 1
+
+
+def test_pilots_tell_what_they_changed_and_what_it_brought(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    finished_run(tmp_path / "plain", 0.6)
+    overrides = ["training.epochs=2", "training.seed=1", "model.x=1"]
+    finished_run(tmp_path / "gsa", 0.5, 1, "gsa", overrides=overrides)
+    arguments = ["pilots", str(tmp_path / "plain"), str(tmp_path / "gsa")]
+    command.app(arguments, standalone_mode=False)
+    rows, _ = tables.read(tmp_path / "pilots.csv")
+    gsa, plain = rows
+    assert (gsa["name"], gsa["changes"], gsa["seed"]) == ("gsa", "model.x=1", 1)
+    assert (plain["name"], plain["changes"]) == ("plain", "")
+    assert plain["recipe"] == "a" and plain["epochs"] == 2
+    assert gsa["parameters"] < plain["parameters"]
+    assert gsa["training_top1"] == 0.95 and gsa["top1"] == 0.5
+    table = summarize.table_of_pilots(rows).splitlines()
+    assert table[2].startswith("| a |  | 2 | 0.0"), table[2]
+    assert table[2].endswith("| 95.0 | 60.00 |")
+    assert table[3].startswith("| a | `model.x=1` | 2 | 0.0"), table[3]

@@ -5,28 +5,11 @@ import json
 import pytest
 
 import keras_attn
-from tests.zoo.common import small_recipe
-from zoo import json_files
+from tests.zoo.common import finished_run
 from zoo import runs
 from zoo import summarize
 from zoo import train
 from zoo.benchmark import tables
-
-
-def finished_run(folder, top1, seed=0, attention=None, size=16):
-    recipe = small_recipe(
-        training={"seed": seed},
-        data={"name": "cifar100", "evaluation_size": size},
-    )
-    recipe["model"]["arguments"]["attention"] = attention
-    if attention is None:
-        del recipe["model"]["arguments"]["attention_stages"]
-    train.start(folder, folder / "a.toml", recipe, [])
-    columns = "epoch,loss,val_top1"
-    (folder / "history.csv").write_text(f"{columns}\n0,2.0,0.1\n1,1.0,{top1}\n")
-    result = {"top1": top1, "top5": 0.9, "best_top1": top1}
-    json_files.write(folder / train.RESULT, result)
-    return folder
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Measure what published networks learned, and what they are good "
+    help="Measure what networks learned, and what they are good "
     "for. Writes to zoo/results, where rows of the same networks are replaced "
     "and those of others are kept. The machine a file names is the last one.",
 )
@@ -77,6 +77,20 @@ def segmentation(
 
     rows = segmentation.measure(attentions)
     tables.replace(tables.RESULTS / "segmentation.csv", rows, "attention")
+
+
+@app.command()
+def pilots(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN_DIR...", help="Folders of zoo.train."),
+    ],
+):
+    """Short trainings: what a change of recipe or network brings."""
+    from zoo.study import pilots
+
+    rows = pilots.measure(folders)
+    tables.replace(tables.RESULTS / "pilots.csv", rows, "name")
 
 
 if __name__ == "__main__":
