@@ -2,6 +2,7 @@
 
 import io
 
+import keras
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -355,6 +356,22 @@ def test_augmented_batches_are_the_same_for_the_same_seed():
     ):
         np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(label, same)
+
+
+def test_images_of_a_batch_draw_one_after_the_other():
+    """keras-cv's RandAugment works on ten at a time; which drew first was
+    chance, in most batches of this size."""
+    images = np.random.default_rng(0).uniform(0, 255, (64, 16, 16, 3))
+    batch = images.astype("float32"), np.eye(64, dtype="float32")
+
+    def augmented():
+        keras.utils.set_random_seed(0)
+        augment = BatchAugmentation({"rand_augment_magnitude": 0.5}, seed=1)
+        batches = tf.data.Dataset.from_tensors(batch).repeat(6).enumerate()
+        batches = batches.map(lambda step, batch: augment(step, *batch))
+        return np.stack([images for images, _ in batches])
+
+    np.testing.assert_array_equal(augmented(), augmented())
 
 
 BATCHES_OF_JAX = """

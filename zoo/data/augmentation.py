@@ -17,8 +17,9 @@ class BatchAugmentation:
 
     A layer draws from a generator of its own, seeded here: call it on one
     batch after the other. The same seed gives the same draws on one device
-    (`--strategy none`); under a strategy, `fit` looks at a first batch before
-    it begins, and a training that goes on draws anew.
+    (`--strategy none`) after `keras.utils.set_random_seed`, since parts of
+    keras-cv draw from TensorFlow's; under a strategy, `fit` looks at a first
+    batch before it begins, and a training that goes on draws anew.
 
     Args:
         settings: The table `[augmentation]` of a recipe: any of
@@ -91,10 +92,22 @@ def _rand_augment(magnitude, seed):
             seed=seed,
         )
     import keras_cv
+    import tensorflow as tf
 
-    return keras_cv.layers.RandAugment(
+    augment = keras_cv.layers.RandAugment(
         value_range=(0, 255),
         augmentations_per_image=OPERATIONS,
         magnitude=magnitude,
         seed=seed,
     )
+
+    def one_after_the_other(images, training):
+        # Given a batch, the layer works on ten images at a time, and which
+        # of them draws first is chance.
+        return tf.map_fn(
+            lambda image: augment(image, training=training),
+            images,
+            parallel_iterations=1,
+        )
+
+    return one_after_the_other
