@@ -101,14 +101,18 @@ def kept(data):
 
 def _read(path):
     record = json.loads(path.read_text())
-    with open(path.with_suffix(".csv"), newline="") as file:
-        history = [
-            {key: float(value) for key, value in row.items()}
-            for row in csv.DictReader(file)
-        ]
     return Run(
         network=path.stem.partition(".")[0],
         seed=record["recipe"]["training"]["seed"],
-        history=history,
+        history=read_history(path.with_suffix(".csv")),
         **record,
     )
+
+
+def read_history(path):
+    """Return the rows of a history as dictionaries of floats."""
+    with open(path, newline="") as file:
+        return [
+            {key: float(value) for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]

@@ -114,7 +114,6 @@ def test_every_attention_type_in_every_format(attention, tmp_path):
 
 def test_operations_of_tensorflow_in_a_litert_file_are_found():
     """Should the converter let one in."""
-
     function = tf.function(
         tf.math.erf, input_signature=[tf.TensorSpec((1, 4), "float32")]
     ).get_concrete_function()
@@ -296,7 +295,6 @@ def test_files_need_neither_keras_nor_this_package(
 def test_files_with_pictures_are_prepared_as_keras_attn_does(
     published, tmp_path
 ):
-
     classifier, _, _ = published
     path = keras_attn.export(classifier, tmp_path / "served")
     picture = Image.open("examples/images/coffee.jpg").convert("RGB")

@@ -1,7 +1,5 @@
 """Short trainings, to see what a change of the recipe or the network brings."""
 
-import csv
-
 import keras
 
 from zoo import callbacks
@@ -33,8 +31,7 @@ def measure(folders):
 def _row(folder):
     record = runs.record_of(folder)
     started, recipe = record["started"], record["recipe"]
-    with open(folder / callbacks.HISTORY, newline="") as file:
-        *_, last = csv.DictReader(file)
+    last = runs.read_history(folder / callbacks.HISTORY)[-1]
     changes = [
         override
         for override in started["overrides"]
@@ -50,7 +47,7 @@ def _row(folder):
         "epochs": recipe["training"]["epochs"],
         "seed": recipe["training"]["seed"],
         "parameters": parameters,
-        "training_top1": round(float(last["top1"]), 4),
+        "training_top1": round(last["top1"], 4),
         "top1": record["result"]["top1"],
         "commit": started["commit"],
     }
