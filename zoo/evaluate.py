@@ -1,10 +1,13 @@
 """Measure a classifier on a data set.
 
     python -m zoo.evaluate ID --data-dir DIR
+    python -m zoo.evaluate RUN --data-dir DIR
     python -m zoo.evaluate PATH --data NAME --data-dir DIR
 
-ID is a published weight; PATH a `.keras` file, a SavedModel or a LiteRT file
-(`.tflite`). Prints one line of JSON.
+ID is a published weight; RUN the output folder of a training, of which the
+weights of the last epoch are measured, or another file of weights in it; PATH a
+`.keras` file, a SavedModel or a LiteRT file (`.tflite`). Prints one line of
+JSON.
 """
 
 import csv
@@ -17,19 +20,21 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from zoo import train
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def main(
     model: Annotated[
-        str, typer.Argument(metavar="ID|PATH", help="What to measure.")
+        str, typer.Argument(metavar="ID|RUN|PATH", help="What to measure.")
     ],
     data_dir: Annotated[Path, typer.Option(help="Where the data set is.")],
     data: Annotated[
         str | None,
         typer.Option(
-            help="The data set, see zoo.data. Default: the weight's own."
+            help="The data set, see zoo.data. Default: what it was trained on."
         ),
     ] = None,
     per_class: Annotated[
@@ -162,6 +167,9 @@ def open_model(model):
     path = Path(model)
     if path.suffix == ".tflite":
         return *_open_lite(path), None, None
+    run = path.parent if path.name.endswith(".weights.h5") else path
+    if (run / train.RECIPE).is_file():
+        return _open_run(run, path)
     if path.is_dir():
         return *_open_saved_model(path), None, None
     import keras_attn
@@ -174,6 +182,18 @@ def open_model(model):
         data_set,
         classifier.class_names,
     )
+
+
+def _open_run(run, path):
+    from keras_attn.weights import load_weights
+    from zoo import callbacks
+    from zoo import network
+
+    recipe = json.loads((run / train.RECIPE).read_text("utf-8"))
+    size = recipe["data"]["evaluation_size"]
+    model = network.build(recipe, size)
+    load_weights(model, run / callbacks.LAST if path == run else path)
+    return model.predict_on_batch, size, recipe["data"]["name"], None
 
 
 def _open_saved_model(path):

@@ -1,5 +1,7 @@
 """The network of a recipe, and how it learns."""
 
+import inspect
+
 import keras
 
 from keras_attn import applications
@@ -18,18 +20,34 @@ def build(recipe, input_size=None, classifier_activation=None):
         input_size: Integer, the height and width of the images. Defaults to
             that of the recipe, or to any if it trains at several sizes.
         classifier_activation: Activation of the classifier, `None` for logits.
+
+    Raises:
+        ValueError: if there is no such constructor, or it has no such
+            arguments.
     """
     model = recipe["model"]
+    constructor = getattr(applications, model["constructor"], None)
+    if constructor is None:
+        raise ValueError(
+            "model.constructor must be a name of keras_attn.applications. "
+            f"Received: {model['constructor']!r}"
+        )
     if input_size is None:
         input_size = _only_size(recipe["data"])
     arguments = dict(model["arguments"])
     if arguments.get("attention") in variants.VARIANTS:
         arguments["attention"] = variants.VARIANTS[arguments["attention"]]
-    return getattr(applications, model["constructor"])(
-        **arguments,
-        input_shape=(input_size, input_size, 3),
-        classifier_activation=classifier_activation,
-    )
+    arguments |= {
+        "input_shape": (input_size, input_size, 3),
+        "classifier_activation": classifier_activation,
+    }
+    try:
+        inspect.signature(constructor).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"model.arguments are not those of {model['constructor']}: {error}"
+        ) from None
+    return constructor(**arguments)
 
 
 def _only_size(data):

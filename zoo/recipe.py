@@ -28,8 +28,9 @@ def read(path, overrides=()):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a file that is not TOML, a malformed override, or
-            what the schema does not allow.
+        ValueError: for a file that is not TOML, a malformed override,
+            what the schema does not allow, or a warm-up as long as the
+            training.
     """
     recipe = _read(Path(path))
     for override in overrides:
@@ -71,6 +72,13 @@ def _check(recipe, path):
         place = ".".join(map(str, error.absolute_path)) or "the top"
         raise ValueError(
             f"The recipe {path} is wrong at {place}: {error.message}"
+        )
+    training = recipe["training"]
+    if training["warmup_epochs"] >= training["epochs"]:
+        raise ValueError(
+            f"The recipe {path} has no epoch after those of its warm-up. "
+            f"Received: training.epochs={training['epochs']}, "
+            f"training.warmup_epochs={training['warmup_epochs']}"
         )
 
 

@@ -17,7 +17,6 @@ from zoo import json_files
 from zoo import train
 
 FOLDER = Path("zoo/results/training")
-DATA_SETS = "cifar100", "tiny_imagenet"  # that networks are compared on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +55,20 @@ def keep(folder):
         The path of the history.
 
     Raises:
+        FileExistsError: if another training of this name is kept.
         FileNotFoundError: if the training is not finished.
     """
     record = record_of(folder)
     name = folder.name
     FOLDER.mkdir(parents=True, exist_ok=True)
     history = FOLDER / f"{name}.csv"
+    if history.is_file() and read_history(history) != read_history(
+        folder / callbacks.HISTORY
+    ):
+        raise FileExistsError(
+            f"{history} is of another training. Give {folder} another name, "
+            "or remove that file to replace it."
+        )
     with replacing(history) as unfinished:
         shutil.copy(folder / callbacks.HISTORY, unfinished)
     json_files.write(FOLDER / f"{name}.json", record)
@@ -88,15 +95,15 @@ def record_of(folder):
     }
 
 
-def kept(data):
-    """Return every `Run` that is kept, by network and seed.
-
-    Args:
-        data: String, the name of the data set.
-    """
-    runs = map(_read, FOLDER.glob("*.json"))
-    of_data = [run for run in runs if run.recipe["data"]["name"] == data]
-    return sorted(of_data, key=lambda run: (run.network, run.seed))
+def kept():
+    """Return every `Run` that is kept, as lists by the name of the data set,
+    each by network and seed."""
+    by_data = {}
+    for run in map(_read, sorted(FOLDER.glob("*.json"))):
+        by_data.setdefault(run.recipe["data"]["name"], []).append(run)
+    for runs in by_data.values():
+        runs.sort(key=lambda run: (run.network, run.seed))
+    return by_data
 
 
 def _read(path):

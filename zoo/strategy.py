@@ -59,6 +59,16 @@ def _share_batches():
         keras.distribution.set_distribution(parallel)
 
 
+def sharing_devices():
+    """Return how many devices share each batch, in the context of `begin`."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.distribute.get_strategy().num_replicas_in_sync
+    distribution = keras.distribution.distribution()
+    return distribution.device_mesh.devices.size if distribution else 1
+
+
 def synchronize_batch_norm(model):
     """Let replicas share the statistics of a batch, where there are several.
 
@@ -68,9 +78,7 @@ def synchronize_batch_norm(model):
     """
     if keras.backend.backend() != "tensorflow":
         return
-    import tensorflow as tf
-
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+    if sharing_devices() == 1:
         return
     # No public name reaches the layers inside of layers.
     for layer in model._flatten_layers():

@@ -2,11 +2,12 @@
 
     python -m zoo.summarize [RUN_DIR ...]
 
-Keeps what is needed of the given runs in `zoo/results/training`, then makes
-from everything there, for each data set, `zoo/results/comparison_DATASET.csv`,
-plots, and the table between its marks in the README; the README's table of
-published weights; and the tables of what was measured of them, in the README
-and in `zoo/results/studies.md`.
+Keeps what is needed of the finished ones of the given runs in
+`zoo/results/training`, then makes from everything there, for each data set,
+`zoo/results/comparison_DATASET.csv`, plots, and for those that the README
+compares networks on its table there; the README's table of published weights;
+and the tables of what was measured of them, in the README and in
+`zoo/results/studies.md`.
 """
 
 import statistics
@@ -18,13 +19,16 @@ import typer
 import keras_attn
 from keras_attn.weights import manifest
 from zoo import cards
+from zoo import recipe as recipes
 from zoo import runs
+from zoo import train
 from zoo.benchmark import tables
 
 README = Path("README.md")
 RESULTS = Path("zoo/results")
 STUDIES = RESULTS / "studies.md"
 LATENCY = RESULTS / "benchmark_comparison.csv"
+IN_README = "cifar100", "tiny_imagenet"  # data sets
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -39,11 +43,11 @@ def main(
     """Put finished trainings into tables, plots and the README."""
     try:
         for folder in run or ():
-            runs.keep(folder)
-    except OSError as error:
+            _keep(folder)
+        for data, kept in runs.kept().items():
+            summarize(data, kept)
+    except (OSError, ValueError) as error:
         raise SystemExit(f"zoo.summarize: {error}") from None
-    for data in runs.DATA_SETS:
-        summarize(data)
     for name, (page, table) in MEASURED.items():
         path = RESULTS / f"{name}.csv"
         if path.is_file():
@@ -53,19 +57,25 @@ def main(
     _write_table(README, "weights", table_of_weights(map(manifest.entry, ids)))
 
 
-def summarize(data):
+def _keep(folder):
+    if folder.exists() and not (folder / train.RESULT).is_file():
+        typer.echo(f"{folder} is left out: no finished training", err=True)
+        return
+    runs.keep(folder)
+
+
+def summarize(data, kept):
     """Write the table and the plots of the runs on a data set."""
     from zoo import plots
 
-    kept = runs.kept(data)
-    if not kept:
-        return
     rows = comparison(kept)
-    path = RESULTS / f"comparison_{data}.csv"
+    name = data.replace("/", "_")
+    path = RESULTS / f"comparison_{name}.csv"
     tables.write(path, rows)
     plots.costs(rows, path.with_suffix(".png"))
-    plots.curves(kept, RESULTS / f"curves_{data}.png")
-    _write_table(README, data, table_of(rows))
+    plots.curves(kept, RESULTS / f"curves_{name}.png")
+    if data in IN_README:
+        _write_table(README, data, table_of(rows))
 
 
 def comparison(kept):
@@ -73,6 +83,9 @@ def comparison(kept):
 
     Top-1 and top-5 are those of the last epoch in percent, the mean over the
     seeds; the spread is the difference of the highest and the lowest top-1.
+
+    Raises:
+        ValueError: if runs of one network differ in more than their seed.
     """
     by_network = {}
     for run in kept:
@@ -80,6 +93,7 @@ def comparison(kept):
     latency = _latency(kept[0].recipe["data"]["name"])
     rows = []
     for (network, pixels), seeds in by_network.items():
+        _check_seeds(seeds)
         top1 = [100 * run.result["top1"] for run in seeds]
         top5 = [100 * run.result["top5"] for run in seeds]
         rows.append(
@@ -96,6 +110,27 @@ def comparison(kept):
             }
         )
     return sorted(rows, key=lambda row: -row["top1"])
+
+
+def _check_seeds(runs):
+    """Raise a `ValueError` unless runs differ in their seed, and only in it."""
+    if len({run.seed for run in runs}) < len(runs):
+        raise ValueError(
+            f"Two trainings of {runs[0].network} have the same seed. Give what "
+            "is another network or recipe another name, before the first dot."
+        )
+    first, *others = (_without_seed(run.recipe) for run in runs)
+    if any(recipe != first for recipe in others):
+        raise ValueError(
+            f"The trainings of {runs[0].network} have different recipes. Give "
+            "them different names, before the first dot."
+        )
+
+
+def _without_seed(recipe):
+    """Return what a training depends on, but for the seed."""
+    tables = {key: recipe.get(key) for key in recipes.TABLES}
+    return tables | {"training": recipe["training"] | {"seed": None}}
 
 
 def _costs(recipe):

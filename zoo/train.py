@@ -1,11 +1,12 @@
 """Train a network from a recipe.
 
-    python -m zoo.train RECIPE --data-dir DIR --out DIR
+    python -m zoo.train RECIPE --data-dir DIR [--out DIR]
 
 Writes to the output folder: the recipe with its overrides (`recipe.json`), the
-command and the commit (`run.json`), `history.csv`, `tensorboard/`, the weights
-of the last and the best epoch, and at the end `result.json`. A stopped run
-goes on after its last whole epoch when it is started again.
+command and the commit (`run.json`), `history.csv`, `tensorboard/` (on
+TensorFlow), the weights of the last and the best epoch, and at the end
+`result.json`. A stopped run goes on after its last whole epoch when it is
+started again.
 """
 
 import csv
@@ -36,7 +37,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     recipe: Annotated[Path, typer.Argument(help="A file of zoo/recipes.")],
     data_dir: Annotated[Path, typer.Option(help="Where the data set is.")],
-    out: Annotated[Path, typer.Option(help="The folder for the results.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder for the results.",
+            show_default="runs/RECIPE.seedN",
+        ),
+    ] = None,
     overrides: Annotated[
         list[str],
         typer.Option(
@@ -58,6 +65,8 @@ def main(
     """Train a network from a recipe, or go on with a training."""
     try:
         settings = recipes.read(recipe, overrides)
+        seed = settings["training"]["seed"]
+        out = out or Path("runs") / f"{recipe.stem}.seed{seed}"
         out = processes.folder(out)
         start(out, recipe, settings, overrides)
         train(settings, data_dir, out, strategy)
@@ -70,15 +79,17 @@ def start(out, path, recipe, overrides):
 
     Raises:
         FileExistsError: if the training in `out` is finished.
-        ValueError: if it was started with another recipe or commit.
+        ValueError: if it has begun with another recipe or commit.
     """
+    from zoo import callbacks
+
     if (out / RESULT).exists():
         raise FileExistsError(
             f"The training in {out} is finished: it has a {RESULT}. Choose "
             "another --out to train again."
         )
     commit = _commit()
-    if (out / RECIPE).exists():
+    if (out / callbacks.BACKUP).exists():
         if json.loads((out / RECIPE).read_text()) != recipe:
             raise ValueError(
                 f"The training in {out} was started with another recipe: see "
@@ -149,10 +160,12 @@ def train(recipe, data_dir, out, strategy=None):
     validation = data.load(name, data_dir, "val")
     steps_per_epoch = len(split) // training["batch_size"]
     with scope:
+        devices = strategies.sharing_devices()
         keras.config.set_dtype_policy(recipe["model"]["dtype_policy"])
         network = networks.build(recipe)
         keras.config.set_dtype_policy("float32")  # images are not rounded
-        _check_fit(network, split, validation, training["batch_size"])
+        _check_fit(network, split, training["batch_size"])
+        _check_shares(training["batch_size"], len(validation), devices)
         model = networks.with_constraints(network, recipe)
         networks.prepare(model, training, steps_per_epoch)
         strategies.synchronize_batch_norm(network)
@@ -168,7 +181,10 @@ def train(recipe, data_dir, out, strategy=None):
             steps_per_epoch=steps_per_epoch,
             shuffle=False,
             validation_data=data.evaluation_batches(
-                validation, recipe["data"]["evaluation_size"], part
+                validation,
+                recipe["data"]["evaluation_size"],
+                part,
+                devices=devices,
             ),
             callbacks=writers,
             verbose=1 if sys.stdout.isatty() else 2,
@@ -185,7 +201,7 @@ def train(recipe, data_dir, out, strategy=None):
     return result
 
 
-def _check_fit(network, split, validation, batch_size):
+def _check_fit(network, split, batch_size):
     classes = network.output_shape[-1]
     if classes != len(split.class_names):
         raise ValueError(
@@ -197,12 +213,22 @@ def _check_fit(network, split, validation, batch_size):
             f"The data set has {len(split)} images, which is less than one "
             f"batch. Received: training.batch_size={batch_size}"
         )
-    parts = processes.count()
-    if batch_size % parts or len(validation) % parts:
+
+
+def _check_shares(batch_size, validation_images, devices):
+    """Raise a `ValueError` for batches that devices cannot share equally. The
+    last one of the validation images may be uneven on TensorFlow."""
+    import keras
+
+    if batch_size % devices:
         raise ValueError(
-            f"{parts} processes cannot share batches of {batch_size} and "
-            f"{len(validation)} validation images equally: set "
-            "training.batch_size, or take another number of processes"
+            f"{devices} devices cannot share a batch equally. "
+            f"Received: training.batch_size={batch_size}"
+        )
+    if validation_images % devices and keras.backend.backend() == "jax":
+        raise ValueError(
+            f"{devices} devices cannot share {validation_images} validation "
+            "images equally, which JAX needs: take another number of devices"
         )
 
 

@@ -13,8 +13,10 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
+from typer.testing import CliRunner
 
 import keras_attn
+from keras_attn import command_line
 from keras_attn.applications import AttnResNet
 from keras_attn.exporting import litert
 from keras_attn.exporting import litert_converter
@@ -578,29 +580,27 @@ for format, name in (
 
 
 def test_the_command_writes_files_of_their_kinds(tmp_path):
-    command = [sys.executable, "-m", "keras_attn", "export", WEIGHT]
     file = tmp_path / "a.onnx"
+    command = ["export", WEIGHT, "--to"]
     done = subprocess.run(
-        [*command, "--to", str(file)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert file.is_file() and "Written" in done.stderr
-    done = subprocess.run(
-        [*command, "--to", str(file)], capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert done.stderr.strip().endswith("to replace it.")
-    assert "Traceback" not in done.stderr
-    int8 = ["--to", str(tmp_path / "a.tflite"), "--quantize", "int8"]
-    done = subprocess.run([*command, *int8], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "--quantize int8 needs --data" in done.stderr
-    done = subprocess.run(
-        [*command, *int8, "--data", "examples/images"],
+        [sys.executable, "-m", "keras_attn", *command, str(file)],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert file.is_file() and "Written" in done.stderr
+
+    def run(*arguments, status):
+        done = CliRunner().invoke(
+            command_line.app, [*command, *map(str, arguments)]
+        )
+        assert done.exit_code == status, done.output
+        return done.stderr.strip()
+
+    assert run(file, status=1).endswith("to replace it.")
+    int8 = tmp_path / "a.tflite", "--quantize", "int8"
+    assert "--quantize int8 needs --data" in run(*int8, status=1)
+    said = run(*int8, "--data", "examples/images", status=0)
     details = json.loads((tmp_path / "a.json").read_text())
     assert details["quantize"] == "int8"
-    assert "measured" not in done.stderr  # which a warning would say
+    assert "measured" not in said  # which a warning would say

@@ -55,11 +55,19 @@ def history(run):
         ]
 
 
-def finished_run(folder, top1, seed=0, attention=None, size=16, overrides=()):
+def finished_run(
+    folder,
+    top1,
+    seed=0,
+    attention=None,
+    size=16,
+    overrides=(),
+    data="cifar100",
+):
     """Write what a training leaves in its folder, and return the folder."""
     recipe = small_recipe(
         training={"seed": seed},
-        data={"name": "cifar100", "evaluation_size": size},
+        data={"name": data, "evaluation_size": size},
     )
     recipe["model"]["arguments"]["attention"] = attention
     if attention is None:

@@ -1,6 +1,7 @@
 """Data sets, and what augmentation promises."""
 
 import io
+import sys
 
 import keras
 import numpy as np
@@ -132,6 +133,18 @@ def test_a_data_set_of_tfds_is_prepared_and_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="lost_images.*no route"):
         data.load("lost_images", tmp_path, "train")
 
+    class BoughtImages(SpottedImages):
+        """As imagenet2012, whose archives tfds does not download."""
+
+        MANUAL_DOWNLOAD_INSTRUCTIONS = "Put\n\nspots.tar there."
+
+        def _split_generators(self, manager):
+            return {"train": self._examples(len(manager.manual_dir))}
+
+    with pytest.raises(FileNotFoundError, match="Put spots.tar there") as told:
+        data.load("bought_images", tmp_path, "train")
+    assert "\n" not in str(told.value)
+
 
 def test_missing_data_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match="--data-dir"):
@@ -142,6 +155,12 @@ def test_missing_data_says_what_to_do(tmp_path):
         data.load("image_folder", tmp_path, "train")
     with pytest.raises(ValueError, match="split='test'"):
         data.load("tiny_imagenet", tmp_path, "test")
+
+
+def test_the_two_sets_that_need_no_tensorflow_are_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ValueError, match="cifar10 needs tensorflow.*parquet"):
+        data.load("cifar10", tmp_path, "train")
 
 
 def numbered_images(count=10, size=16):
@@ -182,6 +201,21 @@ def test_every_epoch_shows_other_images_in_its_own_size(batches):
 
 
 @BOTH
+def test_batches_are_augmented_if_the_recipe_says_so(batches):
+    """CutMix shows in the labels, RandAugment in the colours."""
+    for settings, mixed, recoloured in (
+        ({}, False, False),
+        ({"cutmix_alpha": 1.0}, True, False),
+        ({"rand_augment_magnitude": 0.5}, False, True),
+    ):
+        recipe = small_recipe(augmentation=settings)
+        images, labels = map(np.concatenate, zip(*batches(recipe)[:2]))
+        assert ((labels > 0).sum(axis=1) > 1).any() == mixed
+        shown = set(np.unique(images.round(3)[..., 2]))
+        assert (shown != {0}) == recoloured  # no image has any blue
+
+
+@BOTH
 def test_a_resumed_run_sees_the_batches_it_would_have_seen(batches):
     whole, resumed = batches(small_recipe()), batches(small_recipe(), 1)
     for (image, label), (again, same) in zip(whole[2:], resumed, strict=True):
@@ -191,6 +225,32 @@ def test_a_resumed_run_sees_the_batches_it_would_have_seen(batches):
     assert not np.array_equal(whole[0][0], other[0][0])
 
 
+def test_augmented_arrays_depend_on_their_place_alone():
+    """Not on the batches before: neither in a training that goes on, nor in
+    one that is made again. But each process has draws of its own."""
+    recipe = small_recipe(
+        augmentation={"cutmix_alpha": 1.0, "mixup_alpha": 0.2}
+    )
+    whole = on_numpy(recipe)
+    resumed = on_numpy(recipe, first_epoch=1)
+    for ours, again in [
+        *zip(whole, on_numpy(recipe)),
+        *zip(whole[2:], resumed),
+    ]:
+        for array, same in zip(ours, again, strict=True):
+            np.testing.assert_array_equal(array, same)
+    batches = array_batches.TrainingBatches(
+        numbered_images(), recipe, 0, (0, 1)
+    )
+    for index in (2, 0, 0, 3):  # in any order
+        np.testing.assert_array_equal(batches[index][0], whole[index][0])
+    one, other = (on_numpy(recipe, part=(part, 2)) for part in range(2))
+    shares = [
+        np.sort(np.max(labels, axis=1)) for _, labels in (one[0], other[0])
+    ]
+    assert np.abs(shares[0] - shares[1]).max() > 1e-3
+
+
 def test_processes_share_the_batches_of_one():
     whole = on_numpy(small_recipe())
     parts = [on_numpy(small_recipe(), part=(part, 2)) for part in range(2)]
@@ -198,6 +258,26 @@ def test_processes_share_the_batches_of_one():
         for part, (their_images, their_labels) in enumerate(shares):
             np.testing.assert_array_equal(images[part::2], their_images)
             np.testing.assert_array_equal(labels[part::2], their_labels)
+
+
+@pytest.mark.parametrize(
+    ("images", "devices", "size"),
+    [
+        (10_000, 1, 200),
+        (10_000, 3, 198),  # and 34 + 34 + 32
+        (7, 2, 4),  # and 2 + 1
+        # 200 would leave 10: TensorFlow makes that 5 * 2, and three times none.
+        (10_010, 8, 184),
+    ],
+)
+def test_each_device_gets_some_of_every_evaluation_batch(images, devices, size):
+    """TensorFlow's batch normalisation fails on a device with no image."""
+    assert data._evaluation_batch_size(images, devices) == size
+
+
+def test_too_few_images_for_the_devices_are_an_error():
+    with pytest.raises(ValueError, match="2 devices cannot share 5 validation"):
+        data.evaluation_batches(numbered_images(5), 16, devices=2)
 
 
 def tensorflow_crops(images, settings):
@@ -385,6 +465,8 @@ recipe = small_recipe(augmentation={
     "rand_augment_magnitude": 0.5, "cutmix_alpha": 1.0, "mixup_alpha": 0.2})
 batches = data.training_batches(split, recipe)
 assert len(batches) == 4
+mixed = [(np.asarray(batches[index][1]) > 0).sum() > 4 for index in range(4)]
+assert any(mixed)
 for index in range(len(batches)):
     images, labels = map(np.asarray, batches[index])
     size = 12 if index < 2 else 16

@@ -11,8 +11,11 @@ from typer.testing import CliRunner
 import keras_attn
 from keras_attn.applications import AttnResNet
 from tests.subprocesses import run_python
+from tests.zoo.common import small_recipe
 from zoo import data
 from zoo import evaluate
+from zoo import network
+from zoo import train
 
 
 def test_metrics_are_those_of_keras():
@@ -155,6 +158,33 @@ def test_every_form_of_a_model_measures_the_same(model, data_dir, tmp_path):
             rows = list(csv.DictReader(file))
         assert [row["class"] for row in rows] == ["red", "green", "blue"]
         assert [row["images"] for row in rows] == ["2"] * 3
+
+
+def test_a_run_is_measured_with_its_weights(data_dir, tmp_path):
+    """Those of the last epoch, or of the file that is named."""
+    recipe = small_recipe()
+    train.start(tmp_path / "run", tmp_path / "a.toml", recipe, [])
+    split = data.load("tiny_imagenet", data_dir, "val")
+    batches = data.evaluation_batches(split, 16)
+    for index, name in enumerate(("last.weights.h5", "best.weights.h5")):
+        keras.utils.set_random_seed(index)
+        trained = network.build(recipe)
+        trained.layers[-1].kernel.assign(
+            np.random.default_rng(index).normal(size=(32, 3))
+        )
+        trained.save_weights(tmp_path / "run" / name)
+        expected, _ = evaluate.measure(
+            trained.predict_on_batch, batches, split.class_names
+        )
+        paths = [tmp_path / "run", tmp_path / "run" / name][index:]
+        for path in paths:
+            result = CliRunner().invoke(
+                evaluate.app, [str(path), "--data-dir", str(data_dir)]
+            )
+            assert result.exit_code == 0, result.output
+            measured = json.loads(result.output.splitlines()[-1])
+            assert measured["data"] == "tiny_imagenet"
+            assert measured["loss"] == pytest.approx(expected["loss"], abs=1e-3)
 
 
 def test_a_model_in_a_file_needs_the_name_of_a_data_set(model, tmp_path):

@@ -70,6 +70,7 @@ def test_a_malformed_override_is_an_error(tmp_path, override):
         ("augmentation.cutmix=1.0", "wrong at augmentation: .*'cutmix'"),
         ("equivariance.weight=1.0", "wrong at equivariance: 'rotation'"),
         ("model.dtype_policy=bfloat", "wrong at model.dtype_policy: 'bfloat'"),
+        ("training.warmup_epochs=2", "training.epochs=2, .*warmup_epochs=2"),
     ],
 )
 def test_what_a_recipe_cannot_say_is_an_error(tmp_path, override, message):
@@ -130,3 +131,24 @@ def test_a_step_is_that_of_the_optimiser_of_the_recipe(optimizer):
         is_kernel = weight.path.endswith("/kernel")
         shrunk = old * (1 - 0.1 * 0.3) if is_kernel else old
         np.testing.assert_allclose(weight, shrunk - step, atol=1e-5)
+
+
+def test_the_rate_rises_then_falls_as_a_cosine():
+    made = small_recipe(training={"epochs": 10, "warmup_epochs": 2})
+    model = network.build(made)
+    network.prepare(model, made["training"], steps_per_epoch=5)
+    rate = model.optimizer._learning_rate
+    rates = [float(rate(step)) for step in (0, 5, 10, 20, 30, 40, 50)]
+    falling = [0.05 * (1 + np.cos(np.pi * part / 4)) for part in range(5)]
+    np.testing.assert_allclose(rates, [0, 0.05, *falling], atol=1e-6)
+
+
+def test_labels_are_smoothed_as_the_recipe_says():
+    made = small_recipe(training={"label_smoothing": 0.3})
+    model = network.build(made)
+    network.prepare(model, made["training"], steps_per_epoch=1)
+    logits = np.float32([[2, -1, 0.5]])
+    loss = model.compute_loss(y=np.float32([[1, 0, 0]]), y_pred=logits)
+    log_probabilities = logits - np.log(np.exp(logits).sum())
+    expected = -np.sum([[0.8, 0.1, 0.1]] * log_probabilities)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)

@@ -5,8 +5,8 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import nullcontext
 
+import keras
 import pytest
 
 from tests.subprocesses import TWO_DEVICES
@@ -14,7 +14,6 @@ from tests.subprocesses import WITHOUT_TENSORFLOW
 from tests.subprocesses import run_python
 from tests.zoo.common import history
 from tests.zoo.common import small_recipe
-from zoo import processes
 from zoo import strategy
 from zoo import train
 
@@ -23,7 +22,14 @@ TRAINED = f"""{TWO_DEVICES}
 import json, sys
 from pathlib import Path
 data_dir, out, recipe = sys.argv[1:]
-from zoo import train
+from zoo import strategy, train
+synchronize = strategy.synchronize_batch_norm
+
+def in_scope(network):
+    print(tf.distribute.get_strategy().num_replicas_in_sync, "replicas")
+    synchronize(network)
+
+strategy.synchronize_batch_norm = in_scope
 Path(out).mkdir()
 train.train(json.loads(recipe), Path(data_dir), Path(out))
 """
@@ -37,13 +43,14 @@ def test_several_processes_need_data_parallel(monkeypatch):
             strategy.begin(name)
 
 
-def test_processes_that_cannot_share_a_batch_are_an_error(
-    data_dir, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(processes, "count", lambda: 4)
-    monkeypatch.setattr(strategy, "begin", lambda name: nullcontext())
-    with pytest.raises(ValueError, match="4 processes.*6 validation images"):
-        train.train(small_recipe(), data_dir, tmp_path)
+def test_devices_that_cannot_share_a_batch_are_an_error(monkeypatch):
+    train._check_shares(128, 10_001, 8)  # the last batch may be uneven
+    with pytest.raises(ValueError, match="3 devices.*batch_size=128"):
+        train._check_shares(128, 9_999, 3)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    train._check_shares(128, 10_000, 8)
+    with pytest.raises(ValueError, match="8 devices.*10001 validation images"):
+        train._check_shares(128, 10_001, 8)
 
 
 def recipe(dtype_policy):
@@ -64,9 +71,16 @@ def recipe(dtype_policy):
 @pytest.mark.parametrize("dtype_policy", ["float32", "mixed_bfloat16"])
 def test_two_devices_train_as_one_does(data_dir, tmp_path, dtype_policy):
     settings = recipe(dtype_policy)
+    # Seven validation images, which are 2 + 2 and 2 + 1.
+    table = data_dir / "val" / "val_annotations.txt"
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join([*rows, rows[0]]))
     (tmp_path / "one").mkdir()
     train.train(settings, data_dir, tmp_path / "one")
-    run_python(TRAINED, data_dir, tmp_path / "two", json.dumps(settings))
+    printed = run_python(
+        TRAINED, data_dir, tmp_path / "two", json.dumps(settings)
+    )
+    assert "2 replicas" in printed
     one, two = history(tmp_path / "one"), history(tmp_path / "two")
     tolerance = 1e-4 if dtype_policy == "float32" else 2e-2
     assert len(one) == len(two) == 2
@@ -76,6 +90,7 @@ def test_two_devices_train_as_one_does(data_dir, tmp_path, dtype_policy):
             assert mirrored["val_loss"] == pytest.approx(
                 single["val_loss"], rel=2e-3
             )
+            assert mirrored["val_top1"] == pytest.approx(single["val_top1"])
 
 
 # What only two devices can get wrong, in a plain `fit` with an incomplete
@@ -122,7 +137,7 @@ _, accuracy = model.evaluate(images, labels, batch_size=4, verbose=0)
 model.save_weights(sys.argv[1])
 again = build(sys.argv[1]).predict(images, verbose=0)
 right = (again.argmax(1) == labels).mean()
-np.testing.assert_allclose(accuracy, right, atol=0.1)
+np.testing.assert_allclose(accuracy, right, atol=1e-6)
 print(apart(model), np.abs(predicted - again).max(), drifted)
 """
 
@@ -156,10 +171,58 @@ if processes.count() > 1:
 )
 
 
+# Once, before the second epoch; then the training goes on.
+STOPPED = """
+from zoo import callbacks, train
+begin, trained = callbacks.Backup.on_epoch_begin, train.train
+
+def stop(self, epoch, logs=None):
+    begin(self, epoch, logs)
+    if epoch == 1:
+        callbacks.Backup.on_epoch_begin = begin
+        raise KeyboardInterrupt
+
+def train_twice(*arguments):
+    try:
+        trained(*arguments)
+        raise AssertionError("the training was not stopped")
+    except KeyboardInterrupt:
+        trained(*arguments)
+
+callbacks.Backup.on_epoch_begin = stop
+train.train = train_twice
+"""
+
+# One process that sees two devices: batches, the last one too, are shared.
+TWO_OF_JAX = """
+import os
+os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
+from zoo import data
+data.EVALUATION_BATCH = 5
+"""
+
+
+def test_two_devices_of_jax_train_as_one_does(data_dir, tmp_path):
+    settings = json.dumps(recipe("float32"))
+    for name, before in (("one", ""), ("two", TWO_OF_JAX)):
+        code = WITHOUT_TENSORFLOW + before + IN_PROCESSES
+        code += "import jax; print(jax.devices())"
+        printed = run_python(
+            code, data_dir, tmp_path / name, settings, backend="jax"
+        )
+    assert printed.count("CpuDevice") == 2
+    one, two = history(tmp_path / "one"), history(tmp_path / "two")
+    for alone, together in zip(one, two, strict=True):
+        for key in ("loss", "top1", "val_loss", "val_top1"):
+            assert together[key] == pytest.approx(alone[key], rel=1e-4), key
+
+
 def test_two_processes_train_as_one_does_on_jax(data_dir, tmp_path):
     settings = json.dumps(recipe("float32"))
     run_python(
-        IN_PROCESSES, data_dir, tmp_path / "one", settings, backend="jax"
+        WITHOUT_TENSORFLOW + STOPPED + IN_PROCESSES,
+        *(data_dir, tmp_path / "one", settings),
+        backend="jax",
     )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -64,7 +64,7 @@ def test_another_size_of_images_is_another_row(repository):
         for data, size in (("cifar100", 16), ("tiny_imagenet", 24))
     ]
     tables.write(summarize.LATENCY, times)
-    larger, smaller = summarize.comparison(runs.kept("cifar100"))
+    larger, smaller = summarize.comparison(runs.kept()["cifar100"])
     assert (larger["pixels"], smaller["pixels"]) == (24, 16)
     assert (larger["seeds"], smaller["seeds"]) == (1, 1)
     assert larger["macs"] > smaller["macs"]
@@ -75,20 +75,66 @@ def test_what_is_kept_of_a_run_says_how_it_was_made(repository):
     folder = finished_run(repository / "plain.cifar100_32.seed4", 0.6, seed=4)
     history = runs.keep(folder)
     assert history.read_text() == (folder / "history.csv").read_text()
-    [run] = runs.kept("cifar100")
+    [(data, [run])] = runs.kept().items()
     assert run.network == "plain" and run.seed == 4
     assert run.started["command"].startswith("python -m zoo.train")
     assert run.result["top1"] == 0.6 and len(run.history) == 2
-    assert runs.kept("tiny_imagenet") == []
+    assert data == "cifar100"
     record = json.loads(history.with_suffix(".json").read_text())
     assert record["recipe"] == run.recipe
 
 
-def test_an_unfinished_run_is_not_kept(repository):
+def test_an_unfinished_run_is_left_out(repository, capsys):
+    folders = [
+        finished_run(repository / f"plain.cifar100_32.seed{seed}", 0.6, seed)
+        for seed in (0, 1)
+    ]
+    (folders[0] / train.RESULT).unlink()
+    summarize.app([str(folder) for folder in folders], standalone_mode=False)
+    assert "seed0 is left out: no finished" in capsys.readouterr().err
+    [run] = runs.kept()["cifar100"]
+    assert run.seed == 1
+    with pytest.raises(SystemExit, match="nowhere"):
+        summarize.app([str(repository / "nowhere")], standalone_mode=False)
+
+
+def test_another_training_of_the_same_name_is_not_replaced(repository):
     folder = finished_run(repository / "plain.cifar100_32.seed0", 0.6)
-    (folder / train.RESULT).unlink()
-    with pytest.raises(SystemExit, match="no finished training"):
-        summarize.app([str(folder)], standalone_mode=False)
+    history = runs.keep(folder)
+    before = history.read_text()
+    assert runs.keep(folder) == history  # the same one again
+    finished_run(repository / "again" / folder.name, 0.7)
+    with pytest.raises(SystemExit, match="is of another training"):
+        again = str(repository / "again" / folder.name)
+        summarize.app([again], standalone_mode=False)
+    assert history.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("seed", "attention", "message"),
+    [(0, None, "have the same seed"), (1, "cram", "different recipes")],
+)
+def test_only_seeds_of_one_recipe_are_averaged(
+    repository, seed, attention, message
+):
+    """A short training, for one, is not a second seed of the whole one."""
+    finished_run(repository / "plain.cifar100_32.seed0", 0.6)
+    other = repository / "plain.cifar100_32.8epochs.seed0"
+    finished_run(other, 0.5, seed, attention)
+    runs_of_both = map(str, repository.glob("plain*"))
+    with pytest.raises(SystemExit, match=message):
+        summarize.app([*runs_of_both], standalone_mode=False)
+
+
+def test_data_sets_that_the_readme_has_not_get_their_files(repository):
+    run = finished_run(
+        repository / "plain.small_64.seed0", 0.6, data="resized/64x64"
+    )
+    summarize.app([str(run)], standalone_mode=False)
+    rows, _ = tables.read("zoo/results/comparison_resized_64x64.csv")
+    assert [row["top1"] for row in rows] == [60]
+    assert (repository / "zoo/results/curves_resized_64x64.png").is_file()
+    assert "-->\nold\n<!--" in (repository / "README.md").read_text()
 
 
 def test_segmentation_becomes_a_table_with_a_row_for_each_attention(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import keras
@@ -60,13 +61,18 @@ def test_a_training_writes_what_it_promises(data_dir, tmp_path):
 def test_another_recipe_does_not_go_on_with_a_training(tmp_path):
     train.start(tmp_path, tmp_path / "a.toml", small_recipe(), [])
     other = small_recipe(training={"seed": 1})
+    # So far nothing was trained: a first try may have failed.
+    train.start(tmp_path, tmp_path / "a.toml", other, [])
+    assert json.loads((tmp_path / "recipe.json").read_text()) == other
+    (tmp_path / callbacks.BACKUP).touch()
     with pytest.raises(ValueError, match="another recipe"):
-        train.start(tmp_path, tmp_path / "a.toml", other, [])
+        train.start(tmp_path, tmp_path / "a.toml", small_recipe(), [])
 
 
 def test_another_commit_does_not_go_on_with_a_training(tmp_path):
     recipe = small_recipe()
     train.start(tmp_path, tmp_path / "a.toml", recipe, [])
+    (tmp_path / callbacks.BACKUP).touch()
     train.start(tmp_path, tmp_path / "a.toml", recipe, [])
     started = json.loads((tmp_path / "run.json").read_text())
     json_files.write(tmp_path / "run.json", started | {"commit": 40 * "0"})
@@ -260,6 +266,19 @@ def test_a_recipe_that_does_not_fit_the_data_is_an_error(
         train.train(recipe, data_dir, tmp_path)
 
 
+def test_runs_have_a_place_unless_one_is_given(tmp_path, monkeypatch):
+    (tmp_path / "a.toml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    places = []
+    monkeypatch.setattr(
+        train, "train", lambda recipe, data_dir, out, _: places.append(out)
+    )
+    arguments = ["a.toml", "--data-dir", ".", "--set", "training.seed=3"]
+    train.app(arguments, standalone_mode=False)
+    assert places == [Path("runs/a.seed3")]
+    assert (tmp_path / "runs/a.seed3/recipe.json").is_file()
+
+
 # The trainer, which waits in the second batch of the third epoch.
 SLOWER = """
 import sys, time
@@ -285,14 +304,18 @@ train.app()
         (["missing.toml"], "missing.toml"),
         (["{recipe}", "--set", "epochs=3"], "TABLE.KEY=VALUE"),
         (["{recipe}"], "--data-dir"),
+        (["{recipe}", "--set", "training.epochs=1"], "after those of its warm"),
+        (["{recipe}", "--set", "model.constructor=VGG"], "'VGG'"),
+        (["{recipe}", "--set", "model.arguments.atention=gsa"], "'atention'"),
         (["{recipe}", "--strategy", "data-parallel"], "KERAS_BACKEND=jax"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path, arguments, message, capsys):
+def test_mistakes_are_one_line(data_dir, tmp_path, arguments, message):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)
     arguments = [argument.format(recipe=recipe) for argument in arguments]
-    folder = ["--data-dir", str(tmp_path), "--out", str(tmp_path / "run")]
+    data_dir = tmp_path if message == "--data-dir" else data_dir
+    folder = ["--data-dir", str(data_dir), "--out", str(tmp_path / "run")]
     with pytest.raises(SystemExit) as stopped:
         train.app([*arguments, *folder], standalone_mode=False)
     assert str(stopped.value).startswith("zoo.train: ")

@@ -24,8 +24,8 @@ def run(path, quick):
     keras.config.set_dtype_policy("float32")
     recipes = {
         (data, run.network, run.pixels): run.recipe
-        for data in runs.DATA_SETS
-        for run in runs.kept(data)
+        for data, kept in runs.kept().items()
+        for run in kept
     }
     rounds, seconds = (1, 0.0) if quick else (ROUNDS, SECONDS)
     cases = list(recipes)[: 2 if quick else None]

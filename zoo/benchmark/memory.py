@@ -32,20 +32,23 @@ def run(path, quick):
     from zoo.benchmark import networks
     from zoo.benchmark import subjects
 
-    image = 32 if quick else networks.SIZE
-    batch = 2 if quick else BATCH
     peers = ["gsa_pytorch"] if HAS_GSA_PYTORCH else []
-    jobs = [
-        ("layer", subject, size, width, batch)
-        for size, width in ([(4, 16)] if quick else CASES)
-        for subject in (*subjects.names(batch, size), *peers)
-    ]
-    network_batch = 2 if quick else NETWORK_BATCH
-    names = networks.build_functions(image, networks.ATTENTIONS)
-    jobs += [
-        ("network", name, image, "", network_batch)
-        for name in ([networks.PEER] if quick else names)
-    ]
+    if quick:
+        jobs = [
+            ("layer", subjects.BASELINE, 4, 16, 2),
+            ("network", networks.PEER, 32, "", 2),
+        ]
+    else:
+        jobs = [
+            ("layer", subject, size, width, BATCH)
+            for size, width in CASES
+            for subject in (*subjects.names(BATCH, size), *peers)
+        ]
+        size = networks.SIZE
+        jobs += [
+            ("network", name, size, "", NETWORK_BATCH)
+            for name in networks.build_functions(size, networks.ATTENTIONS)
+        ]
     rows = []
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*peers, "keras_attn"])

@@ -30,7 +30,7 @@ def run(path, quick):
     import keras
 
     size, rounds, seconds = (32, 1, 0.0) if quick else (SIZE, ROUNDS, SECONDS)
-    networks = build_functions(size, ATTENTIONS[:2] if quick else ATTENTIONS)
+    networks = build_functions(size, ATTENTIONS[:1] if quick else ATTENTIONS)
     rows = []
     for dtype, mode, batch in CASES[1:3] if quick else CASES:
         policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype

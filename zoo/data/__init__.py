@@ -1,5 +1,7 @@
 """Data sets, and the batches that trainings and evaluations see."""
 
+import math
+
 import keras
 
 from zoo.data.sources import load as load
@@ -32,23 +34,41 @@ def training_batches(split, recipe, first_epoch=0, part=(0, 1)):
     return array_batches.TrainingBatches(split, recipe, first_epoch, part)
 
 
-def evaluation_batches(split, size, part=(0, 1)):
+def evaluation_batches(split, size, part=(0, 1), devices=1):
     """Return batches of the middle of each image, in order.
 
     Args:
         split: What `load` returns.
         size: Integer, the height and width of the images.
         part: As for `training_batches`.
+        devices: Integer, how many will share each batch.
 
     Returns:
         As `training_batches`, the last batch included.
+
+    Raises:
+        ValueError: if there are too few images for so many devices.
     """
+    batch_size = _evaluation_batch_size(len(split), devices)
     if keras.backend.backend() == "tensorflow":
         from zoo.data import tensorflow_batches
 
-        return tensorflow_batches.evaluation_batches(
-            split, size, EVALUATION_BATCH
-        )
+        return tensorflow_batches.evaluation_batches(split, size, batch_size)
     from zoo.data import array_batches
 
-    return array_batches.EvaluationBatches(split, size, EVALUATION_BATCH, part)
+    return array_batches.EvaluationBatches(split, size, batch_size, part)
+
+
+def _evaluation_batch_size(count, devices):
+    """Return a number of images that devices share equally, and that leaves
+    some of the last, incomplete batch to each of them."""
+    most = min(EVALUATION_BATCH, count) // devices * devices
+    for size in range(most, 0, -devices):
+        rest = count % size
+        # The first ones get an equal share, rounded up.
+        if rest == 0 or math.ceil(rest / devices) * (devices - 1) < rest:
+            return size
+    raise ValueError(
+        f"{devices} devices cannot share {count} validation images: take fewer "
+        "devices"
+    )

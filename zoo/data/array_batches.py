@@ -1,6 +1,7 @@
 """The same batches without TensorFlow: NumPy and Keras's own layers."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -8,12 +9,14 @@ import numpy as np
 from zoo.data.augmentation import BatchAugmentation
 from zoo.data.sources import ArraySplit
 
+AHEAD = 4  # batches that are made while the network learns from another
+
 
 class TrainingBatches(keras.utils.PyDataset):
     """Augmented batches of all epochs, one after the other.
 
-    The index of a batch counts from the first batch of `first_epoch`. Order,
-    crops and flips depend on the seed, the epoch and the step only.
+    The index of a batch counts from the first batch of `first_epoch`. What is
+    in it depends on the seed, the epoch, the step and the part only.
 
     Args:
         split: An `ArraySplit`.
@@ -24,22 +27,29 @@ class TrainingBatches(keras.utils.PyDataset):
     """
 
     def __init__(self, split, recipe, first_epoch, part):
-        super().__init__()  # One worker, which prepares batches in order.
+        # Keras's own workers would begin anew with each epoch of `fit`.
+        super().__init__()
         _check_in_memory(split)
+        self.threads = ThreadPoolExecutor(AHEAD)
+        self.coming = {}
         self.split = split
         self.data, self.training = recipe["data"], recipe["training"]
         self.first_epoch = first_epoch
         self.part, self.parts = part
         self.steps = len(split) // self.training["batch_size"]
-        self.augment = BatchAugmentation(
-            recipe.get("augmentation", {}),
-            self.training["seed"] + first_epoch + 1,
-        )
+        self.augmentation = recipe.get("augmentation", {})
 
     def __len__(self):
         return (self.training["epochs"] - self.first_epoch) * self.steps
 
     def __getitem__(self, index):
+        """Return a batch, and begin those that will be asked for next."""
+        for number in range(index, min(index + AHEAD, len(self))):
+            if number not in self.coming:
+                self.coming[number] = self.threads.submit(self._make, number)
+        return self.coming.pop(index).result()
+
+    def _make(self, index):
         epoch, step = divmod(index, self.steps)
         epoch += self.first_epoch
         seed = self.training["seed"]
@@ -60,7 +70,12 @@ class TrainingBatches(keras.utils.PyDataset):
             self._size(epoch),
         )
         labels = _one_hot(self.split, self.split.labels[chosen[share]])
-        return self.augment(index, images, labels)
+        draws = np.random.SeedSequence([seed, epoch, step, self.part])
+        # New layers, since theirs would be the draws of the batch before.
+        augment = BatchAugmentation(
+            self.augmentation, int(draws.generate_state(1)[0])
+        )
+        return augment(epoch * self.steps + step, images, labels)
 
     def _size(self, epoch):
         phases = self.data["training_sizes"]
@@ -75,7 +90,7 @@ class EvaluationBatches(keras.utils.PyDataset):
         _check_in_memory(split)
         self.split, self.size = split, size
         self.part, self.parts = part
-        self.batch_size = batch_size - batch_size % self.parts
+        self.batch_size = batch_size
 
     def __len__(self):
         return math.ceil(len(self.split) / self.batch_size)

@@ -1,9 +1,10 @@
 """RandAugment, CutMix and MixUp of a batch, on any backend.
 
 RandAugment is keras-cv's on TensorFlow, where it is several times as fast as
-Keras's, and Keras's elsewhere, which chooses its operations once for a whole
-batch. CutMix and MixUp are Keras's: the labels of keras-cv's CutMix are not
-the shares of the pixels.
+Keras's, and Keras's elsewhere, which is another augmentation: it chooses its
+operations once for a whole batch, has rotations among them, and changes more at
+the same magnitude. CutMix and MixUp are Keras's: the labels of keras-cv's
+CutMix are not the shares of the pixels.
 """
 
 import keras

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-MOST_BYTES_IN_MEMORY = 4e9
+MOST_IN_MEMORY = 4e9  # bytes
 # How TFDS calls the images that a network is evaluated on.
 EVALUATION_SPLITS = ("val", "validation", "test")
 
@@ -35,14 +35,20 @@ class ArraySplit:
 class StoredSplit:
     """A split whose images have many sizes, or do not fit into memory.
 
+    They stay in their files, of which the system keeps in memory what it has
+    room for, and are decoded only after they have been shuffled.
+
     Attributes:
-        images: `tf.data.Dataset` of pairs of a uint8 image
-            `(height, width, 3)` and an integer label.
+        images: `tf.data.Dataset` of pairs of an image as it is stored
+            (a string) and an integer label.
+        decode: Function from such a string to a uint8 image
+            `(height, width, 3)`.
         count: Integer, how many there are.
         class_names: List of strings.
     """
 
     images: object
+    decode: object
     count: int
     class_names: list[str]
 
@@ -148,7 +154,14 @@ def _decode(file):
 
 
 def _tensorflow_dataset(name, data_dir, split):
-    import tensorflow_datasets as tfds
+    try:
+        import tensorflow  # noqa: F401, which reads what tfds has prepared
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ValueError(
+            f"Reading {name} needs tensorflow and tensorflow-datasets. Without "
+            "them there are tiny_imagenet and, as parquet files, cifar100."
+        ) from error
 
     if name == "image_folder":
         builder = _image_folder(data_dir)
@@ -163,12 +176,16 @@ def _tensorflow_dataset(name, data_dir, split):
             f"{split!r}."
         )
     count = splits[split].num_examples
-    features = builder.info.features
+    image = builder.info.features["image"]
+    class_names = list(builder.info.features["label"].names)
+    if None in image.shape or count * np.prod(image.shape) > MOST_IN_MEMORY:
+        images = builder.as_dataset(
+            split=split,
+            as_supervised=True,
+            decoders={"image": tfds.decode.SkipDecoding()},
+        )
+        return StoredSplit(images, image.decode_example, count, class_names)
     images = builder.as_dataset(split=split, as_supervised=True)
-    shape = features["image"].shape
-    class_names = list(features["label"].names)
-    if None in shape or count * np.prod(shape) > MOST_BYTES_IN_MEMORY:
-        return StoredSplit(images, count, class_names)
     pictures, labels = zip(*tfds.as_numpy(images))
     return ArraySplit(np.stack(pictures), np.int32(labels), class_names)
 
@@ -199,10 +216,13 @@ def _prepared_builder(name, data_dir):
     try:
         builder.download_and_prepare(download_config=config)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        files = ""
+        if name == "cifar100":
+            files = ", or with cifar100_train.parquet and cifar100_test.parquet"
         raise FileNotFoundError(
             f"{data_dir} does not hold {name}, and tensorflow-datasets could "
-            f"not prepare it there. Prepare it where there is a network and "
-            f"pass that folder as --data-dir. ({reason})"
+            f"not prepare it there ({reason}). Pass a folder where it is "
+            f"prepared{files} as --data-dir."
         ) from error
     return builder

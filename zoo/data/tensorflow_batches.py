@@ -83,8 +83,9 @@ def _from_storage(split, recipe, epochs, size):
     def epoch_batches(epoch):
         seed = [training["seed"], epoch]
 
-        def cropped(index, image_and_label):
-            image, label = image_and_label
+        def cropped(index, stored_and_label):
+            stored, label = stored_and_label
+            image = split.decode(stored)
             image_seed = tf.random.fold_in(seed, index)
             return _crop(image[None], data, size, image_seed)[0], label
 
@@ -121,7 +122,10 @@ def evaluation_batches(split, size, batch_size):
             (split.images, split.labels)
         )
     else:
-        images = split.images
+        images = split.images.map(
+            lambda stored, label: (split.decode(stored), label),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
     classes = len(split.class_names)
 
     def prepared(image, label):
