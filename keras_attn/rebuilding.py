@@ -1,5 +1,7 @@
 """Copies of models, changed at some of their layers."""
 
+import tempfile
+
 import keras
 import numpy as np
 from keras import ops
@@ -94,7 +96,12 @@ def copy_layer(layer, change=None):
         config = change(config)
     if is_lambda:
         return keras.layers.Lambda(layer.function, **config)
-    return type(layer).from_config(config)
+    copy = type(layer).from_config(config)
+    if hasattr(layer, "save_assets"):  # vocabularies, which give it its shape
+        with tempfile.TemporaryDirectory() as folder:
+            layer.save_assets(folder)
+            copy.load_assets(folder)
+    return copy
 
 
 def _config_of_lambda(layer):
@@ -120,5 +127,5 @@ def copy_state(original, new):
         copied.assign(np.array(ops.convert_to_numpy(old)))
         copied.trainable = old.trainable
     for _, copied in pairs:
-        if hasattr(copied, "finalize_state"):  # of normalization, from weights
-            copied.finalize_state()
+        if isinstance(copied, keras.layers.Normalization):
+            copied.finalize_state()  # from its weights

@@ -366,6 +366,33 @@ def test_operations_lambdas_and_adapted_layers_are_copied():
     )
 
 
+@pytest.mark.parametrize("output_mode", ["int", "one_hot"])
+def test_bins_and_vocabularies_of_adapted_layers_are_copied(output_mode):
+    """They are no weights, and decide how wide what follows is."""
+    numbers = np.linspace(0, 10, 50, dtype="float32")[:, None]
+    words = np.array([["cat"], ["dog"], ["cow"]])
+    bins = layers.Discretization(num_bins=4, output_mode=output_mode)
+    bins.adapt(numbers)
+    vocabulary = layers.StringLookup(output_mode=output_mode)
+    vocabulary.adapt(words)
+    image = keras.Input((5, 7, 6), name="image")
+    number = keras.Input((1,), name="number")
+    word = keras.Input((1,), dtype="string", name="word")
+    x = layers.Conv2D(4, 3, name="conv")(image)
+    sides = [
+        keras.ops.cast(side, "float32")
+        for side in (bins(number), vocabulary(word))
+    ]
+    x = layers.Concatenate()([layers.GlobalMaxPooling2D()(x), *sides])
+    model = keras.Model([image, number, word], layers.Dense(2)(x))
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "conv")
+    data = [make_inputs(seed=5), numbers[[5, 40]], words[1:]]
+    data = [keras.ops.convert_to_tensor(array) for array in data]
+    np.testing.assert_allclose(new(data), model(data), atol=1e-6)
+    other = [*data[:1], keras.ops.convert_to_tensor(numbers[[40, 5]]), data[2]]
+    assert np.abs(new(other) - new(data)).max() > 1e-3
+
+
 def test_the_new_model_is_not_compiled_and_frozen_layers_stay_frozen():
     model = small_model()
     model.trainable = False

@@ -63,13 +63,15 @@ def AttnResNet(
             attention: 2 for the first after the stem, and so on, as in the
             names conv2_x to conv5_x. Defaults to those of the attention type.
         include_preprocessing: Boolean, whether the model takes pixels from 0
-            to 255 (uint8 or float) and normalises them itself.
+            to 255 (uint8 or float) and normalises them itself. Without,
+            published weights need `(pixels - (123.675, 116.28, 103.53)) /
+            (58.395, 57.12, 57.375)`, red, green and blue.
         include_top: Boolean, whether to end in global average pooling and a
             dense classifier.
         weights: `None` for random weights, the id of a published weight (see
             `keras_attn.list_models()`), an address on the Hugging Face Hub
             (`"hf://ORG/NAME"`, also with `"@REVISION"`), or the path of a
-            `.weights.h5` file.
+            `.weights.h5` file, which does not say its `stem_strides`.
         input_tensor: Optional Keras tensor to use as the image input.
         input_shape: Shape of one image, without the batch. Defaults to
             224 x 224 x 3 (64 x 64 or 32 x 32 for `stem_strides` of 2 or 1),

@@ -19,7 +19,8 @@ DOCSTRING = """{summary}
             this network (`"{architecture}.TAG"` in
             `keras_attn.list_models()` has the tag `"TAG"`), a whole id, an
             address on the Hugging Face Hub (`"hf://ORG/NAME"`, also with
-            `"@REVISION"`), or the path of a `.weights.h5` file.
+            `"@REVISION"`), or the path of a `.weights.h5` file, which does
+            not say its `stem_strides`: pass those of its network.
         input_tensor: Optional Keras tensor to use as the image input.
         input_shape: Shape of one image, without the batch. Defaults to the
             size of a published weight, or else to 224 x 224 x 3 (64 x 64 or
@@ -32,7 +33,9 @@ DOCSTRING = """{summary}
         classifier_activation: Activation of the classifier, `None` for the
             logits.
         include_preprocessing: Boolean, whether the model takes pixels from 0
-            to 255 (uint8 or float) and normalises them itself.
+            to 255 (uint8 or float) and normalises them itself. Without,
+            published weights need `(pixels - (123.675, 116.28, 103.53)) /
+            (58.395, 57.12, 57.375)`, red, green and blue.
         stem_strides: 4 (7x7 convolution and pooling, for about 224 pixels),
             2 or 1 (3x3 convolution, for 64 and 32 pixels). Defaults to that
             of a published weight, or else to {stem_strides}.

@@ -1,4 +1,4 @@
-"""GSA: global self-attention in place of every 3x3 convolution."""
+"""GSA: global self-attention for every 3x3 convolution after the stem."""
 
 from keras_attn.applications import resnets
 from keras_attn.applications.constructors import one_attention

@@ -17,11 +17,12 @@ def in_float32(model):
 
 
 def _with_float32(config):
-    """Return a configuration with all its dtype policies replaced."""
+    """Return a configuration with all its policies of floats replaced."""
     if isinstance(config, list | tuple):
         return type(config)(map(_with_float32, config))
     if not isinstance(config, dict):
         return config
-    if config.get("class_name") == "DTypePolicy":
+    is_policy = config.get("class_name") == "DTypePolicy"
+    if is_policy and "float" in config["config"]["name"]:
         return config | {"config": {"name": "float32"}}
     return {key: _with_float32(value) for key, value in config.items()}

@@ -51,6 +51,7 @@ class ChannelAttention2D(keras.layers.Layer):
         channels = feature_maps.known_channels(
             type(self).__name__, input_shape, self.data_format
         )
+        self.input_spec = feature_maps.input_spec(channels, self.data_format)
         hidden = max(1, channels // self.reduction)
         self.reduce = keras.layers.Dense(
             hidden,
@@ -69,6 +70,7 @@ class ChannelAttention2D(keras.layers.Layer):
         self.expand.build((None, hidden))
 
     def call(self, inputs):
+        inputs = feature_maps.as_float(inputs, self.compute_dtype)
         channels_last = self.data_format == "channels_last"
         gate = ops.cast(self.channel_weights(inputs), inputs.dtype)
         return inputs * ops.expand_dims(

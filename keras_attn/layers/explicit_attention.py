@@ -138,6 +138,7 @@ class ExplicitAttention2D(keras.layers.Layer):
         channels = feature_maps.known_channels(
             type(self).__name__, input_shape, self.data_format
         )
+        self.input_spec = feature_maps.input_spec(channels, self.data_format)
         self.value_kernel = self.add_weight(
             name="value_kernel",
             shape=(channels, self.filters),
@@ -164,6 +165,7 @@ class ExplicitAttention2D(keras.layers.Layer):
         return SMALLEST_RADIUS + ops.softplus(self.radius_weight)
 
     def call(self, inputs):
+        inputs = feature_maps.as_float(inputs, self.compute_dtype)
         features = feature_maps.to_channels_last(inputs, self.data_format)
         value_kernel = ops.cast(self.value_kernel, features.dtype)
         value = self._split_heads(ops.matmul(features, value_kernel))

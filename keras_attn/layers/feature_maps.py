@@ -69,6 +69,20 @@ def known_channels(layer_name, input_shape, data_format):
     return channels
 
 
+def input_spec(channels, data_format):
+    """Return what inputs must be like once there are weights."""
+    channel_axis = 1 if data_format == "channels_first" else -1
+    return keras.layers.InputSpec(ndim=4, axes={channel_axis: channels})
+
+
+def as_float(inputs, dtype):
+    """Return inputs, in `dtype` if they are integers: Keras casts only
+    floats, and gates from 0 to 1 would be zeros among integers."""
+    if keras.backend.is_float_dtype(inputs.dtype):
+        return inputs
+    return ops.cast(inputs, dtype)
+
+
 def strided_shape(input_shape, channels, strides, data_format):
     """Return the shape after `strides` (rounded up), with other channels."""
     height, width, _ = map_shape(input_shape, data_format)
@@ -134,16 +148,36 @@ def relative_positions(table, size):
     Raises:
         ValueError: if the axis is known to be too long for the table.
     """
+    _check_length(table, size)
     middle = table.shape[0] // 2
-    if isinstance(size, int) and size > middle + 1:
-        raise ValueError(
-            "The feature map is larger than the table of relative positions: "
-            f"expected at most {middle + 1} pixels. Received: {size} pixels"
-        )
     positions = ops.arange(size)
     offsets = positions[None, :] - positions[:, None]
     # Only the offsets that occur: a table for larger maps costs nothing.
     return ops.take(table, offsets + middle, axis=0)
+
+
+def _check_length(table, size):
+    largest = table.shape[0] // 2 + 1
+    if isinstance(size, int) and size > largest:
+        raise ValueError(
+            "The feature map is larger than the table of relative positions: "
+            f"expected at most {largest} pixels. Received: {size} pixels"
+        )
+
+
+def check_map_size(layer, input_shape):
+    """Raise an error if a map is known to be too large for the tables that a
+    layer has.
+
+    Args:
+        layer: A layer with `TABLES`, the column's before the row's.
+        input_shape: Tuple, the shape of its inputs.
+    """
+    sizes = map_shape(input_shape, layer.data_format)[:2]
+    for attribute, size in zip(layer.TABLES.values(), sizes):
+        table = getattr(layer, attribute, None)
+        if table is not None:
+            _check_length(table, size)
 
 
 def resize_table(table, rows):

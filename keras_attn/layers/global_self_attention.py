@@ -41,7 +41,8 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         max_size: Integer, the largest height or width that the positional
             tables serve. Defaults to the height (of the column table) and the
             width (of the row table) of the map that the layer is built with,
-            which must then be known.
+            which must then be known. Weights of a layer whose tables have
+            another size are interpolated when they are loaded.
         use_content: Boolean, whether to attend by content.
         use_position: Boolean, whether to attend by position.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to
@@ -85,6 +86,8 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         super().__init__(**kwargs)
         feature_maps.check_divisible("filters", filters, num_heads)
         feature_maps.check_positive("strides", strides)
+        if max_size is not None:
+            feature_maps.check_positive("max_size", max_size)
         if not (use_content or use_position):
             raise ValueError(
                 "At least one of `use_content` and `use_position` must be "
@@ -104,6 +107,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         channels = feature_maps.known_channels(
             type(self).__name__, input_shape, self.data_format
         )
+        self.input_spec = feature_maps.input_spec(channels, self.data_format)
         self.kernel = self.add_weight(
             name="query_key_value_kernel",
             shape=(channels, 3 * self.filters),
@@ -144,6 +148,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         super().load_own_variables(fitted)
 
     def call(self, inputs, training=None):
+        inputs = feature_maps.as_float(inputs, self.compute_dtype)
         features = feature_maps.to_channels_last(inputs, self.data_format)
         _, height, width, _ = ops.shape(features)
         query, key, value = self._query_key_value(features)
@@ -325,6 +330,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             )
 
     def compute_output_shape(self, input_shape):
+        feature_maps.check_map_size(self, input_shape)
         return feature_maps.strided_shape(
             input_shape, self.filters, self.strides, self.data_format
         )

@@ -70,6 +70,7 @@ class PositionwiseAttention2D(keras.layers.Layer):
         self.norm.build((None, None, None, 1))
 
     def call(self, inputs, training=None):
+        inputs = feature_maps.as_float(inputs, self.compute_dtype)
         features = feature_maps.to_channels_last(inputs, self.data_format)
         gate = ops.cast(self._gate(features, training), inputs.dtype)
         return inputs * feature_maps.from_channels_last(gate, self.data_format)

@@ -119,6 +119,7 @@ class RectangularAttention2D(keras.layers.Layer):
         channels = feature_maps.known_channels(
             type(self).__name__, input_shape, self.data_format
         )
+        self.input_spec = feature_maps.input_spec(channels, self.data_format)
         self.saliency_kernel = self.add_weight(
             name="saliency_kernel",
             shape=(channels, 1),
@@ -139,6 +140,7 @@ class RectangularAttention2D(keras.layers.Layer):
         return uniform and edge**2 > 0.998
 
     def call(self, inputs, return_attention=False, training=None):
+        inputs = feature_maps.as_float(inputs, self.compute_dtype)
         mask = self.attention_map(inputs)
         if self.area_penalty and training:
             self.add_loss(self.area_penalty * ops.mean(mask))

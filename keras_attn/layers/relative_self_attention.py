@@ -27,7 +27,8 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         max_size: Integer, the largest height or width that the positional
             tables serve. Defaults to the height (of the column table) and the
             width (of the row table) of the map that the layer is built with,
-            which must then be known.
+            which must then be known. Weights of a layer whose tables have
+            another size are interpolated when they are loaded.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to
             `keras.config.image_data_format()`.
         **kwargs: Other keyword arguments of `keras.layers.Layer`.
@@ -64,6 +65,8 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         super().__init__(**kwargs)
         feature_maps.check_divisible("filters", filters, num_heads)
         feature_maps.check_divisible("key_filters", key_filters, num_heads)
+        if max_size is not None:
+            feature_maps.check_positive("max_size", max_size)
         self.filters = filters
         self.key_filters = key_filters
         self.num_heads = num_heads
@@ -77,6 +80,7 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         channels = feature_maps.known_channels(
             name, input_shape, self.data_format
         )
+        self.input_spec = feature_maps.input_spec(channels, self.data_format)
         sizes = feature_maps.table_sizes(
             name, input_shape, self.max_size, self.data_format
         )
@@ -104,6 +108,7 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         super().load_own_variables(feature_maps.fit_tables(self, store))
 
     def call(self, inputs):
+        inputs = feature_maps.as_float(inputs, self.compute_dtype)
         features = feature_maps.to_channels_last(inputs, self.data_format)
         _, height, width, _ = ops.shape(features)
         query, key, value = self._query_key_value(features)
@@ -219,6 +224,7 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         }
 
     def compute_output_shape(self, input_shape):
+        feature_maps.check_map_size(self, input_shape)
         return feature_maps.strided_shape(
             input_shape, self.filters, 1, self.data_format
         )

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_attn.layers import feature_maps
+
 
 @keras.saving.register_keras_serializable(package="keras_attn")
 class ReZero(keras.layers.Wrapper):
@@ -53,6 +55,7 @@ class ReZero(keras.layers.Wrapper):
         )
 
     def call(self, inputs):
+        inputs = feature_maps.as_float(inputs, self.compute_dtype)
         outputs = ops.cast(self.layer(inputs), inputs.dtype)
         return inputs + ops.cast(self.scale, inputs.dtype) * outputs
 

@@ -56,10 +56,12 @@ def load_weights(model, weights):
     """Load weights into a network of `keras_attn.applications`.
 
     Variables are matched by the names of their layers, not by the running
-    numbers of Keras's file format. Two differences are allowed, and told by a
-    warning and in the report: another number of classes keeps the body and
-    leaves the classifier random; another input size interpolates the tables
-    of relative positions.
+    numbers of Keras's file format. A file does not say what has no variables:
+    the network must have the `stem_strides` of the weights, which are checked
+    for published ones only. Two differences are allowed, and told by a warning
+    and in the report: another number of classes keeps the body and leaves the
+    classifier random; another input size interpolates the tables of relative
+    positions.
 
     Args:
         model: A `keras.Model` built by `keras_attn.applications`.
@@ -76,7 +78,12 @@ def load_weights(model, weights):
             fit: every variable that does not is named, and the network is
             left as it was.
     """
-    path = _path(weights)
+    entry = published(weights)
+    if entry is None:
+        path = _path(weights)
+    else:
+        _check_stem(model, entry)
+        path = files.locate(entry)
     with tempfile.TemporaryDirectory() as folder:
         # Keras itself writes the layout that it will read.
         layout = Path(folder) / "layout.weights.h5"
@@ -113,10 +120,19 @@ def published(weights):
     return manifest.entry(text)
 
 
+def _check_stem(model, entry):
+    """Raise an error for the wrong strides of a 3x3 stem, which has the same
+    variables with any."""
+    trained = entry.arguments["stem_strides"]
+    strides = model.get_layer("conv1_conv").strides[0]
+    if trained != strides and trained != 4:
+        raise ValueError(
+            f"The weight {entry.id} was trained with stem_strides={trained}, "
+            f"which the network {model.name!r} does not have"
+        )
+
+
 def _path(weights):
-    entry = published(weights)
-    if entry is not None:
-        return files.locate(entry)
     path = Path(weights)
     if not path.is_file():
         raise FileNotFoundError(f"There is no weights file {path}")

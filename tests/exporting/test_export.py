@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import keras_attn
 from keras_attn import command_line
 from keras_attn.applications import AttnResNet
+from keras_attn.exporting import float32
 from keras_attn.exporting import litert
 from keras_attn.exporting import litert_converter
 from keras_attn.weights import manifest
@@ -387,6 +388,17 @@ def test_layers_of_users_are_exported_from_half_precision(layer, tmp_path):
     outputs, _ = run_litert(file, images())
     np.testing.assert_allclose(outputs, expected, atol=1)
     assert np.ptp(expected) > 20
+
+
+def test_policies_that_are_no_floats_are_kept():
+    image = keras.Input((4, 4, 3))
+    small = keras.layers.Resizing(2, 2, dtype="uint8")(image)
+    half = keras.layers.Conv2D(2, 1, dtype="mixed_bfloat16")(small)
+    whole = float32.in_float32(keras.Model(image, half))
+    assert [layer.dtype_policy.name for layer in whole.layers[1:]] == [
+        "uint8",
+        "float32",
+    ]
 
 
 def test_adapted_statistics_are_exported(tmp_path):

@@ -181,6 +181,47 @@ def test_attention_is_shown_in_float32(case, policy):
         assert np.all(np.isfinite(to_numpy(values)))
 
 
+@every_case
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_integers_are_taken_as_numbers(case, dtype):
+    """Keras casts floats only: a gate from 0 to 1 was zero among integers."""
+    layer = make_layer(case)
+    integers = np.abs(50 * make_inputs()).astype(dtype)
+    built(layer, integers.shape)
+    expected = to_numpy(layer(integers.astype("float32")))
+    assert np.abs(expected).max() > 1
+    outputs = layer(ops.convert_to_tensor(integers))
+    assert keras.backend.standardize_dtype(outputs.dtype) == "float32"
+    assert_close(outputs, expected, 1e-6)
+
+
+@every_case
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_other_channels_than_it_was_built_with_are_an_error(case, data_format):
+    if "positionwise" in case:
+        pytest.skip("takes any number of channels")
+    layer = make_layer(case, data_format=data_format)
+    shapes = [
+        (CHANNELS + more, 5, 7)
+        if data_format == "channels_first"
+        else (5, 7, CHANNELS + more)
+        for more in (0, 1)
+    ]
+    layer(keras.Input(shapes[0]))
+    with pytest.raises(ValueError, match=f"{CHANNELS}.*shape"):
+        layer(keras.Input(shapes[1]))
+
+
+@pytest.mark.parametrize("case", ["global", "relative"])
+def test_a_map_too_large_for_the_tables_is_an_error_before_it_runs(case):
+    layer = make_layer(case, max_size=None)
+    layer(keras.Input((5, 7, CHANNELS)))
+    layer(keras.Input((4, 6, CHANNELS)))
+    for size in ((6, 7), (5, 8)):
+        with pytest.raises(ValueError, match="larger than the table"):
+            layer(keras.Input((*size, CHANNELS)))
+
+
 @pytest.mark.parametrize("query", [(5, 0), (0, 7), (-1, 0), (0, -1)])
 @pytest.mark.parametrize("case", ["global", "gaussian", "cauchy", "relative"])
 def test_a_query_beyond_the_map_is_an_error(case, query):

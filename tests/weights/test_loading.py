@@ -12,6 +12,7 @@ import pytest
 from keras_attn.applications import AttnResNet
 from keras_attn.weights import load_weights
 from keras_attn.weights import loading
+from keras_attn.weights import manifest
 from tests.applications.common import randomize
 from tests.applications.common import small_network
 from tests.applications.common import some_images
@@ -221,3 +222,19 @@ def test_an_unknown_id_names_the_nearest():
             input_shape=(16, 16, 3),
             weights="cram_resnet18.tiny_imagenet_64",
         )
+
+
+def test_a_published_weight_refuses_another_stem():
+    """Its variables have the same shapes with any strides."""
+    entry = manifest.entry("resnet14_small.cifar100_32")
+    assert entry.arguments["stem_strides"] == 2
+    arguments = {
+        "blocks_per_stage": (2, 2, 2),
+        "bottleneck": False,
+        "input_shape": (32, 32, 3),
+        "classes": 100,
+        "weights": entry.id,
+    }
+    AttnResNet(**arguments, stem_strides=2)
+    with pytest.raises(ValueError, match="trained with stem_strides=2"):
+        AttnResNet(**arguments, stem_strides=1)
