@@ -26,12 +26,12 @@ def build(recipe, input_size=None, classifier_activation=None):
             arguments.
     """
     model = recipe["model"]
-    constructor = getattr(applications, model["constructor"], None)
-    if constructor is None:
+    if model["constructor"] not in applications.__all__:
         raise ValueError(
             "model.constructor must be a name of keras_attn.applications. "
             f"Received: {model['constructor']!r}"
         )
+    constructor = getattr(applications, model["constructor"])
     if input_size is None:
         input_size = _only_size(recipe["data"])
     arguments = dict(model["arguments"])

@@ -7,6 +7,7 @@ file the history. NAME is that of the output folder,
 
 import csv
 import dataclasses
+import filecmp
 import json
 import shutil
 from pathlib import Path
@@ -62,15 +63,14 @@ def keep(folder):
     name = folder.name
     FOLDER.mkdir(parents=True, exist_ok=True)
     history = FOLDER / f"{name}.csv"
-    if history.is_file() and read_history(history) != read_history(
-        folder / callbacks.HISTORY
-    ):
+    new = folder / callbacks.HISTORY
+    if history.is_file() and not filecmp.cmp(history, new, shallow=False):
         raise FileExistsError(
             f"{history} is of another training. Give {folder} another name, "
             "or remove that file to replace it."
         )
     with replacing(history) as unfinished:
-        shutil.copy(folder / callbacks.HISTORY, unfinished)
+        shutil.copy(new, unfinished)
     json_files.write(FOLDER / f"{name}.json", record)
     return history
 

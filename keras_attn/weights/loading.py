@@ -79,11 +79,7 @@ def load_weights(model, weights):
             left as it was.
     """
     entry = published(weights)
-    if entry is None:
-        path = _path(weights)
-    else:
-        _check_stem(model, entry)
-        path = files.locate(entry)
+    path = files.locate(entry) if entry else _path(weights)
     with tempfile.TemporaryDirectory() as folder:
         # Keras itself writes the layout that it will read.
         layout = Path(folder) / "layout.weights.h5"
@@ -100,6 +96,8 @@ def load_weights(model, weights):
             raise ValueError(
                 f"{path} is not a readable weights file (HDF5): {error}"
             ) from error
+        if entry:
+            _check_stem(model, entry)
         model.load_weights(layout)
     if report.adapted or report.reinitialized:
         logger.warning("%s", report)
