@@ -35,9 +35,8 @@ def images(count=8):
     return smooth.astype("float32")
 
 
-def network(attention, **arguments):
-    """A network with statistics of its own, as after a training."""
-    model = AttnResNet(
+def new_network(attention):
+    return AttnResNet(
         (1, 1, 1),
         bottleneck=False,
         width=16,
@@ -46,8 +45,12 @@ def network(attention, **arguments):
         attention_stages=[2, 3] if attention else None,
         input_shape=(SIZE, SIZE, 3),
         classes=5,
-        **arguments,
     )
+
+
+def network(attention):
+    """A network with statistics of its own, as after a training."""
+    model = new_network(attention)
     random = np.random.default_rng(0)
     for weight in model.trainable_weights:
         if weight.path.endswith("out_bn/gamma"):
@@ -345,7 +348,7 @@ def test_half_precision_is_exported_in_float32(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     half = network("gsa")
     keras.config.set_dtype_policy("float32")
-    whole = network("gsa")
+    whole = new_network("gsa")
     whole.set_weights(half.get_weights())
     file = keras_attn.export(half, tmp_path / "a.tflite", format="litert")
     outputs, _ = run_litert(file, images())
@@ -532,7 +535,8 @@ def test_sizes_that_do_not_fit_are_an_error(tmp_path):
     with pytest.raises(ValueError, match="pass `input_size`"):
         keras_attn.export(flexible(), path, format="litert")
     with pytest.raises(ValueError, match="built for 16 x 16 pixels"):
-        keras_attn.export(network(None), path, format="litert", input_size=32)
+        model = new_network(None)
+        keras_attn.export(model, path, format="litert", input_size=32)
 
 
 def test_what_is_there_is_kept(tmp_path):
