@@ -38,6 +38,10 @@ label_smoothing = 0.1
 """
 
 
+# Each size is traced anew, which takes most of the time of so small a training.
+ONE_SIZE = {"training_sizes": [{"from_epoch": 0, "size": 16}]}
+
+
 def small_recipe(**tables):
     """Return the recipe with other values in its tables."""
     recipe = tomllib.loads(RECIPE)

@@ -9,6 +9,7 @@ import pytest
 from keras_attn.applications import AttnResNet
 from tests.subprocesses import WITHOUT_TENSORFLOW
 from tests.subprocesses import run_python
+from tests.zoo.common import ONE_SIZE
 from tests.zoo.common import history
 from tests.zoo.common import small_recipe
 from zoo import equivariance
@@ -180,6 +181,7 @@ def test_a_network_without_a_rectangle_is_an_error():
 
 def test_a_recipe_asks_for_it(data_dir, tmp_path):
     recipe = small_recipe(
+        data=ONE_SIZE,
         equivariance=SETTINGS | {"weight": 1e4},
         training={"peak_learning_rate": 1e-9},
     )

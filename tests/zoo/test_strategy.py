@@ -12,6 +12,7 @@ import pytest
 from tests.subprocesses import TWO_DEVICES
 from tests.subprocesses import WITHOUT_TENSORFLOW
 from tests.subprocesses import run_python
+from tests.zoo.common import ONE_SIZE
 from tests.zoo.common import history
 from tests.zoo.common import small_recipe
 from zoo import strategy
@@ -57,7 +58,7 @@ def recipe(dtype_policy):
     # Batch normalisation also inside of the layers; sizes do not change.
     recipe = small_recipe(
         model={"dtype_policy": dtype_policy},
-        data={"training_sizes": [{"from_epoch": 0, "size": 16}]},
+        data=ONE_SIZE,
         # Few small steps: what differs by rounding has no time to grow.
         training={"peak_learning_rate": 0.01},
     )

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from keras_attn.weights import load_weights
+from tests.zoo.common import ONE_SIZE
 from tests.zoo.common import RECIPE
 from tests.zoo.common import history
 from tests.zoo.common import small_recipe
@@ -82,7 +83,7 @@ def test_another_commit_does_not_go_on_with_a_training(tmp_path):
 
 def test_the_average_of_the_weights_is_what_is_kept(data_dir, tmp_path):
     """With a momentum of nearly one the average stays where it began."""
-    recipe = small_recipe(training={"ema_momentum": 0.999999})
+    recipe = small_recipe(data=ONE_SIZE, training={"ema_momentum": 0.999999})
     train.train(recipe, data_dir, tmp_path)
     keras.config.set_dtype_policy("mixed_bfloat16")
     keras.utils.set_random_seed(recipe["training"]["seed"])
@@ -131,7 +132,7 @@ def test_what_is_not_finite_stops_and_keeps_the_last_weights(
 
     monkeypatch.setattr(callbacks.StopOnNaN, event, in_second_epoch)
     with pytest.raises(ArithmeticError, match=message):
-        train.train(small_recipe(), data_dir, tmp_path)
+        train.train(small_recipe(data=ONE_SIZE), data_dir, tmp_path)
     assert not (tmp_path / "result.json").exists()
     assert len(history(tmp_path)) == 1
     with h5py.File(tmp_path / "last.weights.h5") as file:
@@ -148,7 +149,8 @@ def test_a_rate_that_is_far_too_high_ends_in_a_clear_message(
     data_dir, tmp_path
 ):
     recipe = small_recipe(
-        training={"peak_learning_rate": 1e30, "warmup_epochs": 0}
+        data=ONE_SIZE,
+        training={"peak_learning_rate": 1e30, "warmup_epochs": 0},
     )
     with pytest.raises(ArithmeticError, match="The loss became"):
         train.train(recipe, data_dir, tmp_path)
@@ -211,7 +213,7 @@ def test_a_training_stopped_before_it_kept_its_weights_repeats_the_epoch(
     data_dir, tmp_path, monkeypatch, tables
 ):
     """Its history has the epoch already, its folder not the weights."""
-    recipe = small_recipe(**tables)
+    recipe = small_recipe(data=ONE_SIZE, **tables)
     runs = tmp_path / "whole", tmp_path / "stopped"
     for run in runs:
         run.mkdir()
