@@ -112,17 +112,18 @@ def comparison(kept):
     return sorted(rows, key=lambda row: -row["top1"])
 
 
-def _check_seeds(runs):
+def _check_seeds(seeds):
     """Raise a `ValueError` unless runs differ in their seed, and only in it."""
-    if len({run.seed for run in runs}) < len(runs):
+    if len({run.seed for run in seeds}) < len(seeds):
         raise ValueError(
-            f"Two trainings of {runs[0].network} have the same seed. Give what "
-            "is another network or recipe another name, before the first dot."
+            f"Two trainings of {seeds[0].network} have the same seed. Give "
+            "what is another network or recipe another name, before the first "
+            "dot."
         )
-    first, *others = (_without_seed(run.recipe) for run in runs)
+    first, *others = (_without_seed(run.recipe) for run in seeds)
     if any(recipe != first for recipe in others):
         raise ValueError(
-            f"The trainings of {runs[0].network} have different recipes. Give "
+            f"The trainings of {seeds[0].network} have different recipes. Give "
             "them different names, before the first dot."
         )
 
