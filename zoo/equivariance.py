@@ -1,15 +1,17 @@
 """Train CRAM to move its rectangle with the image.
 
 Each batch is seen a second time, turned, scaled and shifted by known amounts,
-and a term of the loss asks that the rectangles move with it:
+and three terms of the loss ask that the rectangles move with it, each with a
+weight of its own:
 
-`mean |centre' - T centre|^2 + |log extents' - log T extents|^2
-+ elongation * (1 - cos(2 * (angle' - T angle)))`
+- centres: `mean |centre' - T centre|^2`
+- extents: `mean |log extents' - log T extents|^2`
+- angles: `mean elongation * (1 - cos(2 * (angle' - T angle)))`
 
 with T what was done to the image. Half a turn does not change a rectangle,
 hence the cosine; one that is nearly a square has no direction, hence its
-elongation, `1 - short / long`, as the weight of it. The paper leaves the form
-of its constraints open: this one is ours.
+elongation, `1 - short / long`, as a factor. We do not know the form that the
+paper gives its constraints: this one is ours.
 
 References:
     - [Nguyen et al., 2025](https://arxiv.org/abs/2503.10875)
@@ -28,7 +30,10 @@ class EquivariantTraining(keras.Model):
 
     Args:
         network: A `keras.Model` with one `RectangularAttention2D`.
-        weight: Float, of the term in the loss.
+        center_weight: Float, of the distance of centres in the loss, as are
+            the next two of extents and angles.
+        extents_weight: Float.
+        angle_weight: Float.
         rotation: Float, the largest angle in degrees, either way.
         scale: Float from 1, the largest magnification; the largest reduction
             is its inverse.
@@ -40,10 +45,21 @@ class EquivariantTraining(keras.Model):
         images: Tensor `(batch, size, size, 3)`.
 
     Returns:
-        What the network returns. In training the term is added to the losses.
+        What the network returns. In training the weighted sum of the three
+        terms is added to the losses.
     """
 
-    def __init__(self, network, weight, rotation, scale, translation, seed):
+    def __init__(
+        self,
+        network,
+        center_weight,
+        extents_weight,
+        angle_weight,
+        rotation,
+        scale,
+        translation,
+        seed,
+    ):
         # Pixels are not to be rounded.
         super().__init__(dtype=network.dtype_policy, autocast=False)
         gate = rectangle_layer(network)
@@ -53,7 +69,7 @@ class EquivariantTraining(keras.Model):
             network.input, [network.output, gate.input]
         )
         self.features = keras.Model(network.input, gate.input)
-        self.weight = weight
+        self.term_weights = center_weight, extents_weight, angle_weight
         self.most = rotation, scale, translation
         self.random = keras.random.SeedGenerator(seed)
         self.built = True  # All its layers are.
@@ -64,13 +80,18 @@ class EquivariantTraining(keras.Model):
         outputs, features = self.with_features(images, training=True)
         moves = draw_moves(ops.shape(images)[0], *self.most, self.random)
         moved_features = self.features_of_moved(moved(images, *moves))
-        distance = rectangle_distance(
+        distances = rectangle_distances(
             self.gate.rectangles(moved_features),
             moved_rectangles(self.gate.rectangles(features), *moves),
         )
         # Not in `compute_loss`: only what is added here is divided by the
         # replicas of a strategy.
-        self.add_loss(self.weight * ops.mean(distance))
+        self.add_loss(
+            sum(
+                weight * ops.mean(distance)
+                for weight, distance in zip(self.term_weights, distances)
+            )
+        )
         return outputs
 
     def features_of_moved(self, images):
@@ -158,8 +179,9 @@ def moved_rectangles(rectangles, angles, scales, shifts):
     )
 
 
-def rectangle_distance(rectangles, others):
-    """Return the distance of each pair of rectangles, see above."""
+def rectangle_distances(rectangles, others):
+    """Return the distances of centres, extents and angles of each pair of
+    rectangles `(count, 5)`, three tensors `(count,)`; see above."""
     x, y, long, short, angle = _columns(rectangles)
     other_x, other_y, other_long, other_short, other_angle = _columns(others)
     centers = ops.square(x - other_x) + ops.square(y - other_y)
@@ -168,17 +190,17 @@ def rectangle_distance(rectangles, others):
     )
     # Nothing is gained by becoming a square.
     elongation = ops.stop_gradient(1 - other_short / other_long)
-    directions = elongation * (1 - ops.cos(2 * (angle - other_angle)))
-    return centers + extents + directions
+    angles = elongation * (1 - ops.cos(2 * (angle - other_angle)))
+    return centers, extents, angles
 
 
 def _columns(rectangles):
     return ops.unstack(rectangles, 5, axis=1)
 
 
-def error(network, images, rotation, scale, translation, seed=0):
-    """Return the mean distance between the rectangles of moved images and
-    the moved rectangles of the images.
+def errors(network, images, rotation, scale, translation, seed=0):
+    """Return the mean distances (of centres, of extents, of angles) between
+    the rectangles of moved images and the moved rectangles of the images.
 
     Args:
         network: As for `EquivariantTraining`, as are the next but one.
@@ -193,8 +215,8 @@ def error(network, images, rotation, scale, translation, seed=0):
     def rectangles(pictures):
         return gate.rectangles(features.predict(pictures, verbose=0))
 
-    distance = rectangle_distance(
+    distances = rectangle_distances(
         rectangles(ops.convert_to_numpy(moved(images, *moves))),
         moved_rectangles(rectangles(images), *moves),
     )
-    return float(ops.mean(distance))
+    return tuple(float(ops.mean(distance)) for distance in distances)

@@ -15,8 +15,9 @@ from tests.zoo.common import small_recipe
 from zoo import equivariance
 from zoo import train
 
+WEIGHTS = ("center_weight", "extents_weight", "angle_weight")
 SETTINGS = {
-    "weight": 1.0,
+    **dict.fromkeys(WEIGHTS, 1.0),
     "rotation": 30,
     "scale": 1.25,
     "translation": 0.15,
@@ -73,16 +74,15 @@ def test_the_distance_is_zero_for_the_same_rectangle():
     turned = rectangle + np.float32([[0, 0, 0, 0, math.pi / 2]])
     larger = rectangle * np.float32([[1, 1, 2, 2, 1]])
 
-    def distance(one, two):
-        return float(equivariance.rectangle_distance(one, two)[0])
+    def distances(one, two):
+        terms = equivariance.rectangle_distances(one, two)
+        return pytest.approx([float(term[0]) for term in terms], abs=1e-5)
 
-    assert distance(rectangle, rectangle) == 0
-    assert distance(rectangle, half_turn) == pytest.approx(0, abs=1e-6)
-    assert distance(rectangle, other) == pytest.approx(0.25, abs=1e-6)
-    assert distance(rectangle, turned) == pytest.approx(0.5 * 2, abs=1e-5)
-    assert distance(rectangle, larger) == pytest.approx(
-        2 * math.log(2) ** 2, abs=1e-5
-    )
+    assert distances(rectangle, rectangle) == [0, 0, 0]
+    assert distances(rectangle, half_turn) == [0, 0, 0]
+    assert distances(rectangle, other) == [0.25, 0, 0]
+    assert distances(rectangle, turned) == [0, 0, 0.5 * 2]
+    assert distances(rectangle, larger) == [0, 2 * math.log(2) ** 2, 0]
 
 
 def spots(count, size=32, seed=0):
@@ -124,18 +124,33 @@ def test_the_error_of_moved_rectangles_falls_in_training():
         trained.get_layer("conv2_attention").saliency_kernel.assign(
             np.random.default_rng(0).normal(size=(8, 1))
         )
-        before = equivariance.error(trained, new_images, **moves)
+        before = sum(equivariance.errors(trained, new_images, **moves))
         model = equivariance.EquivariantTraining(
-            trained, **SETTINGS | {"weight": weight}, seed=0
+            trained, **moves, **dict.fromkeys(WEIGHTS, weight), seed=0
         )
         model.compile(
             keras.optimizers.Adam(3e-3),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
         model.fit(images, labels, batch_size=16, epochs=12, verbose=0)
-        errors[weight] = equivariance.error(trained, new_images, **moves)
+        errors[weight] = sum(equivariance.errors(trained, new_images, **moves))
     assert errors[10.0] < 0.4 * before
     assert errors[10.0] < 0.93 * errors[0.0]
+
+
+def test_each_part_of_the_rectangle_has_its_weight(monkeypatch):
+    monkeypatch.setattr(
+        equivariance,
+        "rectangle_distances",
+        lambda rectangles, others: ([1.0, 3.0], [10.0, 30.0], [100.0, 300.0]),
+    )
+    weights = dict(zip(WEIGHTS, (3.0, 4.0, 5.0)))
+    model = equivariance.EquivariantTraining(
+        network(), **SETTINGS | weights, seed=0
+    )
+    model(spots(2)[0], training=True)
+    loss, _ = model.losses  # the other is the penalty of the area
+    assert float(loss) == 3 * 2 + 4 * 20 + 5 * 200
 
 
 def test_every_weight_before_the_rectangle_learns_from_the_constraint():
@@ -149,7 +164,7 @@ def test_every_weight_before_the_rectangle_learns_from_the_constraint():
 
     with tf.GradientTape() as tape:
         model(images, training=True)
-        loss = model.losses[-1]
+        loss, _ = model.losses  # the other is the penalty of the area
     features = keras.Model(trained.input, model.gate.input)
     weights = [*features.trainable_weights, model.gate.saliency_kernel]
     gradients = tape.gradient(loss, [weight.value for weight in weights])
@@ -182,7 +197,7 @@ def test_a_network_without_a_rectangle_is_an_error():
 def test_a_recipe_asks_for_it(data_dir, tmp_path):
     recipe = small_recipe(
         data=ONE_SIZE,
-        equivariance=SETTINGS | {"weight": 1e4},
+        equivariance=SETTINGS | dict.fromkeys(WEIGHTS, 1e4),
         training={"peak_learning_rate": 1e-9},
     )
     train.train(recipe, data_dir, tmp_path)

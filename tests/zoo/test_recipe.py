@@ -68,7 +68,7 @@ def test_a_malformed_override_is_an_error(tmp_path, override):
         ("data.crop_area=[0.0, 1.0]", "wrong at data.crop_area.0: 0.0"),
         ("data.training_sizes=[{from_epoch=1,size=16}]", "from_epoch: 0 was"),
         ("augmentation.cutmix=1.0", "wrong at augmentation: .*'cutmix'"),
-        ("equivariance.weight=1.0", "wrong at equivariance: 'rotation'"),
+        ("equivariance.scale=1.1", "wrong at equivariance: 'center_weight'"),
         ("model.dtype_policy=bfloat", "wrong at model.dtype_policy: 'bfloat'"),
         ("training.warmup_epochs=2", "training.epochs=2, .*warmup_epochs=2"),
     ],

@@ -191,7 +191,9 @@ def test_a_killed_training_goes_on_to_the_same_result(data_dir, tmp_path):
 
 
 EQUIVARIANCE = {
-    "weight": 1.0,
+    "center_weight": 1.0,
+    "extents_weight": 2.0,
+    "angle_weight": 3.0,
     "rotation": 30,
     "scale": 1.2,
     "translation": 0.1,
