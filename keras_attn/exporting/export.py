@@ -264,6 +264,8 @@ def _representatives(classifier, data, shape):
     data = data[:: math.ceil(len(data) / MOST_REPRESENTATIVES)]
     if isinstance(data, np.ndarray) and data.shape[1:] == shape[1:]:
         return data.astype("float32")
+    if isinstance(data, np.ndarray):  # which is to be resized as a picture
+        data = data.round().clip(0, 255).astype("uint8")
     _, height, width, channels = shape
     if channels != 3:
         raise ValueError(

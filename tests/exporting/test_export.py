@@ -21,11 +21,13 @@ from keras_attn.applications import AttnResNet
 from keras_attn.exporting import float32
 from keras_attn.exporting import litert
 from keras_attn.exporting import litert_converter
+from keras_attn.exporting.description import describe
 from keras_attn.weights import manifest
 from tests.subprocesses import run_python
 
 GSA = "gsa_resnet14_small.cifar100_32"
-ATTENTION = [None, "gsa", "expatt", "cram", "aa", "positionwise", "se", "cbam"]
+# Those of SE and position-wise attention are in CBAM.
+ATTENTION = ["gsa", "expatt", "cram", "aa", "cbam"]
 SIZE = 16
 
 
@@ -234,6 +236,8 @@ floats = signatures["serving_default"](image=tf.constant(images, "float32"))
 bytes_ = signatures["serve_uint8"](image=tf.constant(images))
 files = [tf.io.encode_png(image) for image in images]
 read = signatures["serve_encoded"](encoded=tf.stack(files))
+best = np.sort(read["probabilities"])[:, ::-1][:, :5]
+np.testing.assert_allclose(read["top_probabilities"], best)
 np.save(sys.argv[3], [*floats.values(), *bytes_.values(),
                       read["probabilities"]])
 print(read["top_classes"][0, 0].numpy().decode())
@@ -331,38 +335,29 @@ def test_tools_for_saved_models_run_it(tmp_path):
     path = keras_attn.export(model, tmp_path / "served")
     np.save(tmp_path / "images.npy", images())
     tool = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
-    printed = ""
-    for command in (
-        ["show", "--dir", path, "--all"],
-        [
-            *("run", "--dir", path, "--tag_set", "serve"),
-            *("--signature_def", "serving_default"),
-            *("--inputs", f"image={tmp_path}/images.npy"),
-            *("--outdir", tmp_path),
-        ],
-    ):
-        done = subprocess.run(
-            [*tool, *map(str, command)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        printed += done.stdout
-    for name in ("serving_default", "serve_uint8", "serve_encoded"):
-        assert f"signature_def['{name}']" in printed
+    command = [
+        *("run", "--dir", path, "--tag_set", "serve"),
+        *("--signature_def", "serving_default"),
+        *("--inputs", f"image={tmp_path}/images.npy"),
+        *("--outdir", tmp_path),
+    ]
+    done = subprocess.run(
+        [*tool, *map(str, command)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
     outputs = np.load(tmp_path / "output_0.npy")
     expected = answers(model)
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
-def test_half_precision_is_exported_in_float32(tmp_path):
+def test_half_precision_becomes_float32():
     keras.config.set_dtype_policy("mixed_bfloat16")
     half = network("gsa")
     keras.config.set_dtype_policy("float32")
     whole = new_network("gsa")
     whole.set_weights(half.get_weights())
-    file = keras_attn.export(half, tmp_path / "a.tflite", format="litert")
-    outputs, _ = run_litert(file, images())
-    expected = answers(whole)
-    np.testing.assert_allclose(outputs, expected, atol=1e-4)
+    exported = float32.in_float32(half)
+    np.testing.assert_allclose(answers(exported), answers(whole), atol=1e-5)
 
 
 def test_a_file_of_half_precision_is_exported_in_float32(tmp_path):
@@ -390,15 +385,15 @@ class Twice(keras.layers.Layer):
 @pytest.mark.parametrize(
     "layer", [Twice(), keras.layers.Lambda(lambda inputs: 2 * inputs)]
 )
-def test_layers_of_users_are_exported_from_half_precision(layer, tmp_path):
+def test_layers_of_users_become_float32_too(layer):
     image = keras.Input((SIZE, SIZE, 3))
     half = keras.layers.Conv2D(2, 3, dtype="mixed_bfloat16")
     outputs = keras.layers.GlobalAveragePooling2D()(layer(half(image)))
     model = keras.Model(image, outputs)
     expected = answers(model)
-    file = keras_attn.export(model, tmp_path / "a.tflite", format="litert")
-    outputs, _ = run_litert(file, images())
-    np.testing.assert_allclose(outputs, expected, atol=1)
+    whole = float32.in_float32(model)
+    assert {layer.compute_dtype for layer in whole.layers} == {"float32"}
+    np.testing.assert_allclose(answers(whole), expected, atol=1)
     assert np.ptp(expected) > 20
 
 
@@ -454,22 +449,55 @@ def test_networks_that_are_no_classifiers_are_served(kind, tmp_path):
     assert "output" not in said
 
 
-def test_what_was_trained_further_is_not_the_published_one(tmp_path):
+@pytest.fixture
+def conversions(monkeypatch):
+    """What would be converted to LiteRT: classifier, path, shape,
+    quantization and representative pictures, a tuple each."""
+    seen = []
+    monkeypatch.setattr(litert, "write", lambda *given: seen.append(given))
+    return seen
+
+
+def test_what_was_trained_further_is_not_the_published_one(
+    tmp_path, conversions
+):
     classifier = keras_attn.load(WEIGHT)
     with pytest.warns(UserWarning, match="int8 was not measured"):
-        file = export_int8(classifier, tmp_path / "a.tflite", crops(2))
-    assert json.loads(file.with_suffix(".json").read_text())["name"] != WEIGHT
+        export_int8(classifier, tmp_path / "a.tflite", crops(2))
+    [(converted, _, shape, _, _)] = conversions
+    assert describe(converted, shape)["name"] != WEIGHT
 
 
-def test_pictures_for_int8_are_chosen_from_all(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        litert, "write", lambda *arguments: seen.append(arguments[-1])
-    )
+def test_what_was_published_at_another_size_is_not_the_published_one(
+    tmp_path, conversions
+):
+    path = tmp_path / "a.tflite"
+    for size, is_it in ((32, True), (40, False)):
+        keras_attn.export(WEIGHT, path, format="litert", input_size=size)
+        converted, _, shape, _, _ = conversions[-1]
+        assert (describe(converted, shape)["name"] == WEIGHT) == is_it
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+def test_arrays_of_any_type_and_size_are_representative(
+    tmp_path, conversions, dtype
+):
+    pictures = np.full((3, 20, 30, 3), 77, dtype)
+    path = tmp_path / "a.tflite"
+    with pytest.warns(UserWarning, match="int8"):
+        export_int8(flexible(), path, pictures, input_size=SIZE)
+    [(*_, seen)] = conversions
+    expected = np.full((3, SIZE, SIZE, 3), 77, "float32")
+    np.testing.assert_array_equal(seen, expected)
+    assert seen.dtype == "float32"
+
+
+def test_pictures_for_int8_are_chosen_from_all(tmp_path, conversions):
     data = np.arange(1200)[:, None, None, None] * np.ones((SIZE, SIZE, 3))
     with pytest.warns(UserWarning, match="int8"):
         export_int8(flexible(), tmp_path / "a.tflite", data, input_size=SIZE)
-    chosen = seen[0][:, 0, 0, 0]
+    [(*_, seen)] = conversions
+    chosen = seen[:, 0, 0, 0]
     assert len(chosen) <= 500 and chosen.max() > 1190
     assert len(set(np.diff(chosen))) == 1
 
@@ -525,18 +553,20 @@ def test_int8_without_pictures_is_an_error(tmp_path):
         keras_attn.export(WEIGHT, path, **int8, representative_data=folder)
 
 
-def test_int8_finds_its_ranges_at_the_size_that_is_asked_for(tmp_path):
+def test_int8_finds_its_ranges_at_the_size_that_is_asked_for(
+    tmp_path, conversions
+):
     """For a network of any size, which the end of the path has a format for."""
     with pytest.warns(UserWarning, match="int8 was not measured"):
-        file = keras_attn.export(
+        keras_attn.export(
             flexible(),
             tmp_path / "a.tflite",
             quantize="int8",
             representative_data=[np.zeros((20, 30, 3), "uint8")],
             input_size=16,
         )
-    [image] = Interpreter(str(file)).get_input_details()
-    assert list(image["shape"][1:]) == [16, 16, 3]
+    [(_, _, shape, _, pictures)] = conversions
+    assert shape[1:] == pictures.shape[1:] == (16, 16, 3)
 
 
 def test_sizes_that_do_not_fit_are_an_error(tmp_path):
@@ -607,13 +637,6 @@ for format, name in (
 def test_the_command_writes_files_of_their_kinds(tmp_path):
     file = tmp_path / "a.onnx"
     command = ["export", WEIGHT, "--to"]
-    done = subprocess.run(
-        [sys.executable, "-m", "keras_attn", *command, str(file)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert file.is_file() and "Written" in done.stderr
 
     def run(*arguments, status):
         done = CliRunner().invoke(
@@ -622,6 +645,7 @@ def test_the_command_writes_files_of_their_kinds(tmp_path):
         assert done.exit_code == status, done.output
         return done.stderr.strip()
 
+    assert "Written" in run(file, status=0) and file.is_file()
     assert run(file, status=1).endswith("to replace it.")
     int8 = tmp_path / "a.tflite", "--quantize", "int8"
     assert "--quantize int8 needs --data" in run(*int8, status=1)

@@ -15,6 +15,14 @@ from zoo.benchmark import timing
 
 
 def run_quickly(command, out):
+    arguments = [command, "--quick", "--out", str(out)]
+    result = CliRunner().invoke(__main__.app, arguments)
+    assert result.exit_code == 0, result.output
+    return tables.read(out / f"benchmark_{command}.csv")
+
+
+def run_in_a_process(command, out):
+    """What changes the threads, or looks at the memory, of its process."""
     subprocess.run(
         [sys.executable, "-m", "zoo.benchmark", command]
         + ["--quick", "--out", out],
@@ -30,7 +38,7 @@ def test_quick_runs_do_not_replace_results():
 
 
 def test_every_layer_is_timed_on_every_engine(tmp_path):
-    rows, facts = run_quickly("layers", tmp_path)
+    rows, facts = run_in_a_process("layers", tmp_path)
     engines = {row["engine"] for row in rows} - {"torch"}
     assert engines == {"tensorflow", "tensorflow_xla", "jax"}
     for engine in engines:
@@ -51,10 +59,10 @@ def test_networks_are_timed_against_keras(tmp_path):
 
 
 def test_memory_and_profile_are_measured(tmp_path):
-    memory, _ = run_quickly("memory", tmp_path)
+    memory, _ = run_in_a_process("memory", tmp_path)
     assert {row["kind"] for row in memory} == {"layer", "network"}
     assert all(row["step_mib"] > 0 for row in memory)
-    profile, _ = run_quickly("profile", tmp_path)
+    profile, _ = run_in_a_process("profile", tmp_path)
     for network in {row["network"] for row in profile}:
         rows = [r for r in profile if r["network"] == network]
         shares = [r["share"] for r in rows if r["mode"] == "step"]

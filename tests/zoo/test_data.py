@@ -37,9 +37,10 @@ def test_tiny_imagenet_is_read(data_dir):
 def test_cifar100_is_read_from_parquet(tmp_path):
     """Lossless pictures in a table, the class names in its metadata."""
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), "uint8")
-    for split in ("train", "test"):
+    stored = {"train": images[::-1], "test": images}
+    for split, pictures in stored.items():
         files = []
-        for image in images:
+        for image in pictures:
             file = io.BytesIO()
             Image.fromarray(image).save(file, "WEBP", lossless=True)
             files.append(file.getvalue())
@@ -49,8 +50,9 @@ def test_cifar100_is_read_from_parquet(tmp_path):
         pyarrow.parquet.write_table(
             table, tmp_path / f"cifar100_{split}.parquet"
         )
-    read = data.load("cifar100", tmp_path, "val")
-    np.testing.assert_array_equal(read.images, images)
+    for split, name in (("train", "train"), ("val", "test")):
+        read = data.load("cifar100", tmp_path, split)
+        np.testing.assert_array_equal(read.images, stored[name])
     assert list(read.labels) == [2, 0, 1, 2] and read.labels.dtype == "int32"
     assert read.class_names == ["apple", "bear", "cup"]
 
@@ -125,6 +127,21 @@ def test_a_data_set_of_tfds_is_prepared_and_read(tmp_path):
             read.images.max((1, 2, 3)), 100 * read.labels
         )
     assert len(data.load("spotted_images", tmp_path, "val")) == 4
+
+    class HeldOutImages(SpottedImages):
+        """As imagenet2012, whose test images have no labels."""
+
+        def _split_generators(self, download):
+            return {
+                name: self._examples(count)
+                for name, count in (
+                    ("train", 6),
+                    ("test", 4),
+                    ("validation", 2),
+                )
+            }
+
+    assert len(data.load("held_out_images", tmp_path, "val")) == 2
 
     class LostImages(SpottedImages):
         def _split_generators(self, download):
@@ -298,16 +315,38 @@ BOTH_CROPS = pytest.mark.parametrize("cropped", [tensorflow_crops, numpy_crops])
 
 @BOTH_CROPS
 def test_crops_differ_and_half_are_flipped(cropped):
-    ramp = np.tile(np.arange(32, dtype="uint8")[None, None, :, None], 3)
-    images = np.repeat(np.broadcast_to(ramp, (1, 32, 32, 3)), 400, axis=0)
-    crop = cropped(images, small_recipe()["data"])
+    """Red tells the column of a pixel, green its row."""
+    ramps = np.zeros((32, 32, 3), "uint8")
+    ramps[..., 0], ramps[..., 1] = np.arange(32), np.arange(32)[:, None]
+    images = np.repeat(ramps[None], 400, axis=0)
+    crop = cropped(images, small_recipe()["data"]) / 31
     left, right = crop[:, 0, 0, 0], crop[:, 0, -1, 0]
     assert 0.4 < np.mean(left > right) < 0.6
-    width = np.abs(right - left) / 31
-    # From the least area at the narrowest ratio to the whole width.
-    assert width.min() >= np.sqrt(0.35 * 0.75) - 0.02
-    assert width.max() < 1.001 and width.std() > 0.05
-    assert len(np.unique(left)) > 300
+    left, right = np.minimum(left, right), np.maximum(left, right)
+    top, bottom = crop[:, 0, 0, 1], crop[:, -1, 0, 1]
+    width, height = right - left, bottom - top
+    area, ratio = width * height, width / height
+    assert 0.34 < area.min() < 0.4 and area.max() > 0.9
+    assert 0.74 < ratio.min() < 0.8 and 1.25 < ratio.max() < 1.35
+    free = (width < 0.9) & (height < 0.9)
+    across = left[free] / (1 - width[free])
+    down = top[free] / (1 - height[free])
+    for place in (across, down):
+        assert place.min() < 0.05 and place.max() > 0.95
+    assert abs(np.corrcoef(across, down)[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_evaluation_sees_the_middle_square(wide):
+    picture = np.zeros((30, 50, 3), "uint8")
+    picture[:, 10:40] = 200
+    picture = picture if wide else picture.transpose(1, 0, 2)
+    split = ArraySplit(picture[None], np.int32([0]), ["a"])
+    one = tensorflow_batches._middle(tf.constant(picture), 16)
+    batches = array_batches.EvaluationBatches(split, 16, 1, (0, 1))
+    [other] = batches[0][0]
+    for shown in (one, other):
+        np.testing.assert_allclose(shown, np.full((16, 16, 3), 200), rtol=1e-5)
 
 
 @BOTH_CROPS
@@ -401,6 +440,18 @@ def test_mixup_labels_are_the_shares_of_the_images():
     assert np.diag(labels).std() > 0.1  # one share an image
 
 
+def test_mixup_shares_are_from_the_beta_distribution_of_the_recipe():
+    """With a small alpha one of the two images is nearly all of it."""
+    larger = [
+        np.maximum(share, 1 - share).mean()
+        for share in (
+            np.diag(mixed({"mixup_alpha": alpha})[1]) for alpha in (0.2, 1.0)
+        )
+    ]
+    # The means of the distributions are 0.90 and 0.75.
+    np.testing.assert_allclose(larger, [0.9, 0.75], atol=0.06)
+
+
 def test_cutmix_and_mixup_take_turns():
     both = {"cutmix_alpha": 1.0, "mixup_alpha": 0.4}
     cut, _ = mixed(both, step=0)
@@ -420,6 +471,18 @@ def test_rand_augment_differs_by_image_and_stays_in_range():
     assert result.min() >= 0 and result.max() <= 255
     assert len(np.unique(result.reshape(32, -1), axis=0)) > 16
     np.testing.assert_array_equal(labels, np.eye(32))
+
+
+def test_a_larger_magnitude_changes_more():
+    picture = np.random.default_rng(0).uniform(40, 200, (1, 16, 16, 3))
+    images = tf.constant(np.repeat(picture, 32, 0), "float32")
+    changes = []
+    for magnitude in (0.1, 0.9):
+        keras.utils.set_random_seed(0)
+        settings = {"rand_augment_magnitude": magnitude}
+        result, _ = BatchAugmentation(settings, seed=1)(0, images, tf.eye(32))
+        changes.append(np.abs(result - images).mean())
+    assert changes[1] > 1.5 * changes[0]
 
 
 def test_an_unknown_augmentation_is_an_error():

@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_attn.applications import AttnResNet
 from tests.subprocesses import WITHOUT_TENSORFLOW
@@ -85,6 +86,29 @@ def test_the_distance_is_zero_for_the_same_rectangle():
     assert distances(rectangle, larger) == [0, 2 * math.log(2) ** 2, 0]
 
 
+def test_moves_are_as_large_as_is_asked_for():
+    random = keras.random.SeedGenerator(0)
+    drawn = equivariance.draw_moves(4000, 30, 1.25, 0.15, random)
+    angles, scales, shifts = map(np.asarray, drawn)
+    for values, most in (
+        (angles, math.pi / 6),
+        (np.log(scales), math.log(1.25)),
+        (shifts, 2 * 0.15),  # half sides
+    ):
+        assert values.min() == pytest.approx(-most, rel=0.01)
+        assert values.max() == pytest.approx(most, rel=0.01)
+
+
+def test_nothing_is_gained_by_becoming_a_square():
+    one = tf.constant([[0.1, 0.2, 0.6, 0.3, 0.4]])
+    other = tf.constant([[0.1, 0.2, 0.6, 0.3, 0.9]])
+    with tf.GradientTape() as tape:
+        tape.watch(other)
+        *_, angles = equivariance.rectangle_distances(one, other)
+    gradient = tape.gradient(angles, other).numpy()
+    assert gradient[0, 4] != 0 and not gradient[0, :4].any()
+
+
 def spots(count, size=32, seed=0):
     """Images of one bright bar each, on noise; the class is its side."""
     random = np.random.default_rng(seed)
@@ -160,8 +184,6 @@ def test_every_weight_before_the_rectangle_learns_from_the_constraint():
         np.random.default_rng(0).normal(size=(8, 1))
     )
     model = equivariance.EquivariantTraining(trained, **SETTINGS, seed=0)
-    import tensorflow as tf
-
     with tf.GradientTape() as tape:
         model(images, training=True)
         loss, _ = model.losses  # the other is the penalty of the area

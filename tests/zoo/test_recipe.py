@@ -152,3 +152,18 @@ def test_labels_are_smoothed_as_the_recipe_says():
     log_probabilities = logits - np.log(np.exp(logits).sum())
     expected = -np.sum([[0.8, 0.1, 0.1]] * log_probabilities)
     assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_fifth_best_class_counts_for_top5_and_the_sixth_does_not():
+    made = small_recipe()
+    made["model"]["arguments"]["classes"] = 10
+    model = network.build(made)
+    network.prepare(model, made["training"], steps_per_epoch=1)
+    images = np.full((2, 16, 16, 3), 100, "uint8")
+    best = np.argsort(-np.asarray(model(images))[0])
+    for rank, top5 in ((0, 1), (4, 1), (5, 0)):
+        labels = np.eye(10, dtype="float32")[best[[rank, rank]]]
+        measured = model.test_on_batch(images, labels, return_dict=True)
+        model.reset_metrics()
+        assert measured["top5"] == top5
+        assert measured["top1"] == (rank == 0)

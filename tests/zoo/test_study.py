@@ -1,6 +1,8 @@
 """What is measured of trained networks."""
 
+import inspect
 import json
+import runpy
 import types
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from zoo.data.sources import tiny_imagenet_boxes
 from zoo.study import __main__ as command
 from zoo.study import faithfulness
 from zoo.study import fine_tuning
+from zoo.study import radii
 from zoo.study import rectangles as study
 from zoo.study import segmentation
 
@@ -108,6 +111,42 @@ def test_half_of_the_image_is_still_a_small_box():
     subsets = study.subsets(boxes, size=16)
     assert list(subsets["all"]) == [True, True, True]
     assert list(subsets["up to half of the image"]) == [True, False, False]
+
+
+def test_the_best_size_is_that_of_the_largest_overlap_in_each_subset():
+    """The object fills the image, but for a quarter of the pictures."""
+    boxes = np.array([[0.0, 0, 64, 64]] * 3 + [[16, 16, 48, 48]])
+    candidates = {
+        "whole": np.array([[0.0, 0, 1, 1, 0]] * 4),
+        "quarter": np.array([[0.0, 0, 0.5, 0.5, 0]] * 4),
+    }
+    everything, small = study._best("middle", candidates, boxes)
+    assert everything["size"] == "whole" and small["size"] == "quarter"
+    assert everything["mean_iou"] == pytest.approx((3 + 1 / 4) / 4, abs=1e-4)
+    assert small["mean_iou"] == 1
+    assert (everything["images"], small["images"]) == (4, 1)
+
+
+def test_the_middle_is_tried_in_every_size_and_shape(data_dir, monkeypatch):
+    tried = {}
+
+    def best(name, candidates, boxes):
+        tried.update(candidates)
+        return []
+
+    monkeypatch.setattr(study, "_best", best)
+    monkeypatch.setattr(study, "HALF_EXTENTS", np.array([0.5, 1.0]))
+    assert study.measure([], data_dir) == []
+    extents = {tuple(rectangles[0, 2:4]) for rectangles in tried.values()}
+    assert extents == {(0.5, 0.5), (0.5, 1), (1, 0.5), (1, 1)}
+
+
+def test_the_kept_radii_are_those_of_the_published_weight():
+    weight_id = "expatt_resnet14_small.cifar100_32"
+    rows, _ = tables.read(tables.RESULTS / "radii.csv")
+    assert radii.measure([weight_id]) == [
+        row for row in rows if row["id"] == weight_id
+    ]
 
 
 # Three of the nine pixels of a map: the upper right one, and its neighbours.
@@ -370,20 +409,33 @@ def test_fine_tuning_compares_the_same_images_and_epochs(data_dir, monkeypatch):
 
 
 def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):
-    settings = {
-        "SEEDS": [3],
-        "SIZE": 64,
-        "IMAGES": 2,
-        "EPOCHS": 1,
-        "HELD_OUT": 2,
-    }
-    for name, value in settings.items():
-        monkeypatch.setattr(segmentation, name, value)
-    [row] = segmentation.measure(["none"])
-    assert row["attention"] == "none" and row["seed"] == 3
-    assert row["size"] == 64 and row["images"] == row["held_out"] == 2
-    assert row["epochs"] == 1 and row["parameters"] > 1e6
-    assert 0 <= row["mean_iou"] <= 1 and 0 <= row["ring"] <= 1
+    """The example itself is run by its own tests."""
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        answer = json.dumps({"mean_iou": len(commands) / 10}).encode()
+        return types.SimpleNamespace(stdout=b"Epoch 1\n" + answer)
+
+    monkeypatch.setattr(segmentation.subprocess, "run", run)
+    rows = segmentation.measure(["none", "gsa"])
+    assert [
+        (row["attention"], row["seed"], row["mean_iou"]) for row in rows
+    ] == [
+        ("none", 0, 0.1),
+        ("none", 1, 0.2),
+        ("gsa", 0, 0.3),
+        ("gsa", 1, 0.4),
+    ]
+    main = runpy.run_path("examples/segment.py")["main"]
+    for row, [_, script, *arguments] in zip(rows, commands, strict=True):
+        assert script == "examples/segment.py"
+        values = dict(x.split("=") for x in arguments if "=" in x)
+        options = {x.removeprefix("--").replace("-", "_") for x in values}
+        assert options <= set(inspect.signature(main).parameters)
+        assert {str(value) for value in row.values()} >= set(values.values())
+        assert values["--attention"] == row["attention"]
+        assert values["--seed"] == str(row["seed"])
 
 
 def test_pilots_tell_what_they_changed_and_what_it_brought(

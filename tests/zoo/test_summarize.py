@@ -1,6 +1,7 @@
 """From finished trainings and studies to the tables of the documents."""
 
 import json
+import statistics
 
 import pytest
 
@@ -40,6 +41,7 @@ def test_runs_become_a_table_with_their_spread(repository):
     cram, plain = rows
     assert cram["seeds"] == 2 and plain["seeds"] == 1
     assert cram["top1"] == 64 and cram["top1_spread"] == 2
+    assert cram["top5"] == 90
     assert cram["parameters"] == plain["parameters"] + 16  # one a channel
     assert cram["macs"] > plain["macs"] > 1e5
     readme = (repository / "README.md").read_text()
@@ -173,6 +175,24 @@ def test_the_documents_have_the_figures_of_the_studies(name):
     page, table_of = summarize.MEASURED[name]
     table = f"<!-- {name} -->\n{table_of(rows)}<!-- end of {name} -->\n"
     assert table in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("data", summarize.IN_README)
+def test_the_readme_has_the_comparison_of_the_kept_runs(data):
+    """If not: python -m zoo.summarize"""
+    rows, _ = tables.read(summarize.RESULTS / f"comparison_{data}.csv")
+    table = summarize.table_of(rows)
+    table = f"<!-- {data} -->\n{table}<!-- end of {data} -->\n"
+    assert table in summarize.README.read_text("utf-8")
+    kept = {}
+    for run in runs.kept()[data]:
+        of_network = kept.setdefault((run.network, run.pixels), [])
+        of_network.append(100 * run.result["top1"])
+    assert {(row["network"], row["pixels"]): row["top1"] for row in rows} == {
+        # Rounded to two digits.
+        network: pytest.approx(statistics.mean(top1), abs=0.006)
+        for network, top1 in kept.items()
+    }
 
 
 def test_exports_are_a_line_for_each_weight():

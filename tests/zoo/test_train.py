@@ -1,5 +1,6 @@
 """The trainer: what it writes, how it goes on, how it stops."""
 
+import gc
 import json
 import os
 import signal
@@ -22,6 +23,13 @@ from zoo import callbacks
 from zoo import json_files
 from zoo import network
 from zoo import train
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """A training that failed leaves cycles, which slow down the next one."""
+    yield
+    gc.collect()
 
 
 def command(*arguments):
@@ -83,7 +91,9 @@ def test_another_commit_does_not_go_on_with_a_training(tmp_path):
 
 def test_the_average_of_the_weights_is_what_is_kept(data_dir, tmp_path):
     """With a momentum of nearly one the average stays where it began."""
-    recipe = small_recipe(data=ONE_SIZE, training={"ema_momentum": 0.999999})
+    recipe = small_recipe(
+        data=ONE_SIZE, training={"ema_momentum": 0.999999, "seed": 3}
+    )
     train.train(recipe, data_dir, tmp_path)
     keras.config.set_dtype_policy("mixed_bfloat16")
     keras.utils.set_random_seed(recipe["training"]["seed"])
@@ -101,6 +111,34 @@ def test_the_average_of_the_weights_is_what_is_kept(data_dir, tmp_path):
         np.abs(np.subtract(a, b)).max() > 1e-3
         for a, b in zip(start.trainable_weights, moved.trainable_weights)
     )
+
+
+def test_the_result_is_that_of_the_last_epoch(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "epoch,val_loss,val_top1,val_top5\n0,2.0,0.5,0.7\n1,1.5,0.4,0.8\n"
+    )
+    assert train._result(tmp_path / "a.csv", 3.14) == {
+        "top1": 0.4,
+        "top5": 0.8,
+        "loss": 1.5,
+        "best_top1": 0.5,
+        "seconds_per_epoch": 3.1,
+    }
+
+
+def test_the_best_epoch_is_kept_beside_the_last(tmp_path):
+    """Of all: also of those before a training went on."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    (tmp_path / callbacks.HISTORY).write_text("epoch,val_top1\n0,0.4\n")
+    made = callbacks.all_of(tmp_path, model, {"training": {}}, 1)
+    [keep] = [c for c in made if isinstance(c, callbacks.KeepWeights)]
+    for epoch, top1 in enumerate((0.3, 0.6, 0.5), 1):
+        model.layers[0].kernel.assign([[epoch]])
+        keep.on_epoch_end(epoch, {"val_top1": top1})
+        assert (tmp_path / callbacks.BEST).exists() == (epoch > 1)
+    for name, epoch in ((callbacks.BEST, 2), (callbacks.LAST, 3)):
+        model.load_weights(tmp_path / name)
+        assert float(model.layers[0].kernel[0, 0]) == epoch
 
 
 def a_bad_loss(callback, number, logs):
@@ -244,11 +282,12 @@ def test_a_training_stopped_before_it_kept_its_weights_repeats_the_epoch(
 
 def test_every_augmentation_trains_in_mixed_precision(data_dir, tmp_path):
     recipe = small_recipe(
+        data=ONE_SIZE,
         augmentation={
             "rand_augment_magnitude": 0.5,
             "cutmix_alpha": 1.0,
             "mixup_alpha": 0.2,
-        }
+        },
     )
     train.train(recipe, data_dir, tmp_path)
     assert len(history(tmp_path)) == 2

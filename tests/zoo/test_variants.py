@@ -4,23 +4,26 @@ import keras
 import numpy as np
 import pytest
 
-from keras_attn.applications import AttnResNet
+from keras_attn.applications import attention_types
 from keras_attn.layers import ExplicitAttention2D
 from keras_attn.layers import GlobalSelfAttention2D
+from zoo import network as networks
 from zoo import variants
 
 
 def network(name):
-    return AttnResNet(
-        (1,),
-        bottleneck=False,
-        width=16,
-        stem_strides=1,
-        attention=variants.VARIANTS[name],
-        attention_stages=[2],
-        input_shape=(8, 8, 3),
-        classes=3,
-    )
+    """As a recipe asks for it, by the name."""
+    arguments = {
+        "blocks_per_stage": [1],
+        "bottleneck": False,
+        "width": 16,
+        "stem_strides": 1,
+        "attention": name,
+        "attention_stages": [2],
+        "classes": 3,
+    }
+    model = {"constructor": "AttnResNet", "arguments": arguments}
+    return networks.build({"model": model}, 8, "softmax")
 
 
 def attention_of(name, kind):
@@ -56,6 +59,13 @@ def test_they_are_what_their_names_say():
         assert layer.use_content and not layer.use_position
     for layer in attention_of("gsa_position", GlobalSelfAttention2D):
         assert layer.use_position and not layer.use_content
+    attention_of("gsa_normalized", variants.NormalizedGlobalSelfAttention2D)
+    limits = [
+        layer.max_value
+        for layer in network("gsa_normalized").layers
+        if layer.name.endswith("_limit")
+    ]
+    assert limits == [attention_types.LARGEST_FEATURE] * 2
 
 
 def test_normalized_queries_keys_and_values():
