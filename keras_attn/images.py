@@ -1,6 +1,7 @@
 """Pictures of any kind as the squares that a network takes."""
 
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +67,19 @@ def _decode(source, name):
         raise ValueError(f"{name}: not an image") from None
     except (PermissionError, IsADirectoryError) as error:
         raise ValueError(f"{name}: {error.strerror}") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    # The last two come from odd fields of EXIF and TIFF.
+    except (
+        *(OSError, SyntaxError, ValueError),
+        *(TypeError, struct.error),
+    ) as error:
         raise ValueError(f"{name}: damaged image ({error})") from None
 
 
 def _to_rgb(image):
     if image.mode.startswith("I;16"):  # Pillow would clip at 255.
         image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # else Pillow warns
     return ImageOps.exif_transpose(image).convert("RGB")
 
 

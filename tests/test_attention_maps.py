@@ -143,15 +143,56 @@ def test_a_large_radius_is_told_in_pixels_of_the_image():
 
 
 def test_images_go_through_in_batches_with_the_same_result():
-    model = gated_model()
+    model = model_of_every_layer()
     images = images_of(model, 5)
     whole = keras_attn.attention_maps(model, images)
     parts = keras_attn.attention_maps(model, images, batch_size=2)
     for one, other in zip(whole, parts, strict=True):
-        assert one.map.shape == other.map.shape == (5, 6, 8)
-        np.testing.assert_allclose(other.map, one.map, atol=1e-6)
-    assert whole[1].rectangles.shape == parts[1].rectangles.shape == (5, 5)
-    assert not np.allclose(whole[0].map[0], whole[0].map[1])
+        for field in FIELDS[getattr(keras_attn.layers, one.layer_type)]:
+            values = getattr(one, field)
+            assert len(values) == 5 or field == "radius"
+            np.testing.assert_allclose(
+                getattr(other, field), values, rtol=1e-4, atol=1e-5
+            )
+    channels, gate, *_ = whole
+    assert not np.allclose(gate.map[0], gate.map[1])
+    assert not np.allclose(
+        channels.channel_weights[0], channels.channel_weights[1]
+    )
+
+
+def test_channels_first_shows_the_same():
+    def model_in(data_format, shape):
+        inputs = x = keras.Input(shape)
+        for layer in (
+            ChannelAttention2D(2, data_format=data_format),
+            PositionwiseAttention2D(3, data_format=data_format),
+            RectangularAttention2D(0.7, data_format=data_format),
+            ExplicitAttention2D(3, strides=2, data_format=data_format),
+            GlobalSelfAttention2D(4, num_heads=2, data_format=data_format),
+        ):
+            x = layer(x)
+        return keras.Model(inputs, x)
+
+    last = model_in("channels_last", (12, 16, 3))
+    randomize(last)
+    first = model_in("channels_first", (3, 12, 16))
+    first.set_weights(last.get_weights())
+    images = images_of(last)
+    expected = keras_attn.attention_maps(last, images, (11, 15))
+    found = keras_attn.attention_maps(
+        first, np.moveaxis(images, -1, 1), (11, 15)
+    )
+    for one, other in zip(expected, found, strict=True):
+        assert other.image_size == one.image_size == (12, 16)
+        assert other.map_size == one.map_size
+        for field in FIELDS[getattr(keras_attn.layers, one.layer_type)]:
+            np.testing.assert_allclose(
+                getattr(other, field),
+                getattr(one, field),
+                rtol=1e-4,
+                atol=1e-4,
+            )
 
 
 def test_images_go_through_once_and_not_beyond_the_last_attention():

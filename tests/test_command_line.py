@@ -33,6 +33,7 @@ def test_classify_prints_a_table():
     lines = result.stdout.splitlines()
     assert lines[0] == str(CAT)
     assert sum("%" in line for line in lines) == 3
+    assert "espresso" in run("classify", COFFEE, "--top", 1).stdout
 
 
 def test_classify_prints_json():
@@ -60,6 +61,15 @@ def test_explain_draws_a_picture(tmp_path):
         assert image.size[0] > image.size[1]
         assert np.asarray(image).std() > 10
     assert list(tmp_path.iterdir()) == [picture]
+
+
+def test_explain_draws_the_first_pictures_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(command_line, "MOST_EXPLAINED", 1)
+    picture = tmp_path / "where.png"
+    result = run("classify", CAT, COFFEE, "--explain", picture)
+    assert "shows the first 1 images" in result.stderr.replace("\n", " ")
+    with Image.open(picture) as image:
+        assert image.size[0] == explanation.TILE
 
 
 def test_explain_shows_the_part_that_the_network_sees(tmp_path, monkeypatch):
@@ -198,7 +208,7 @@ def test_only_the_command_does_without_the_layers(
 
 def test_help_names_every_command():
     text = run("--help").stdout
-    for command in ("classify", "list", "info"):
+    for command in ("classify", "list", "info", "export"):
         assert command in text
 
 

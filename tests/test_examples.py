@@ -9,11 +9,14 @@ import keras
 import numpy as np
 import onnxruntime
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 import typer
 from PIL import Image
+from typer.testing import CliRunner
 
 import keras_attn
+from keras_attn import command_line
 from tests.subprocesses import TWO_DEVICES
 
 WEIGHT = "expatt_resnet14_small.cifar100_32"
@@ -48,34 +51,22 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def fine_tune(script, folder, out, *options):
-    """Return what the example prints at its end."""
+def test_fine_tuning_on_two_devices_in_mixed_precision(folder, tmp_path):
+    """And what was trained is used by the names of its classes."""
+    out = tmp_path / "mine.keras"
     printed = run(
-        *(*script, folder, "--out", out, "--model", WEIGHT),
+        *("-c", ON_TWO_DEVICES, folder, "--out", out, "--model", WEIGHT),
         *("--head-epochs", 4, "--body-epochs", 2, "--batch-size", 4),
-        *("--learning-rate", 0.01, *options),
+        *("--learning-rate", 0.01, "--mixed-precision"),
     )
     assert "Epoch 4/4" in printed and "Epoch 6/6" in printed
-    return json.loads(printed.splitlines()[-1])
-
-
-def test_fine_tuning_on_two_devices_in_mixed_precision(folder, tmp_path):
-    out = tmp_path / "mine.keras"
-    script = ["-c", ON_TWO_DEVICES]
-    assert fine_tune(script, folder, out, "--mixed-precision")["top1"] == 1
-    assert keras_attn.load(out).class_names == ("bright", "dark")
-
-
-def test_a_fine_tuned_network_is_used_by_its_names(folder, tmp_path):
-    out = tmp_path / "mine.keras"
-    assert fine_tune(["examples/fine_tune.py"], folder, out)["top1"] == 1
+    assert json.loads(printed.splitlines()[-1])["top1"] == 1
 
     classifier = keras_attn.load(out)
     assert classifier.class_names == ("bright", "dark")
     picture = folder / "dark" / "0.png"
-    answer = run(
-        *("-m", "keras_attn", "classify", picture, "--model", out, "--json")
-    )
+    arguments = ["classify", str(picture), "--model", str(out), "--json"]
+    answer = CliRunner().invoke(command_line.app, arguments).stdout
     assert json.loads(answer)[0]["predictions"][0]["name"] == "dark"
 
     exported = keras_attn.export(out, tmp_path / "mine.onnx")
@@ -90,6 +81,37 @@ def test_a_fine_tuned_network_is_used_by_its_names(folder, tmp_path):
     history = (tmp_path / "mine.history.csv").read_text().splitlines()
     epochs = [line.partition(",")[0] for line in history]
     assert epochs == ["epoch", *"012345"]
+
+
+def test_first_the_head_learns_then_all_at_a_tenth_of_the_rate(
+    folder, tmp_path
+):
+    main = runpy.run_path("examples/fine_tune.py")["main"]
+    phases = []
+
+    def fit(model, training, validation, epochs, learning_rate, log):
+        trained = [x.name for x in model.layers if x.trainable_weights]
+        phases.append((trained, learning_rate))
+        loss = "sparse_categorical_crossentropy"
+        model.compile("sgd", loss, metrics=["accuracy"])
+
+    main.__globals__["fit"] = fit
+    main(folder, tmp_path / "mine.keras", model=WEIGHT)
+    (head, rate), (both, lower) = phases
+    assert head == ["predictions"] and len(both) > 10
+    assert lower == pytest.approx(rate / 10)
+
+
+def test_batches_are_flipped_and_shifted():
+    augmented = runpy.run_path("examples/fine_tune.py")["augmented"]
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (8, 16, 16, 3), "uint8")
+    batches = tf.data.Dataset.from_tensors((images, np.arange(8)))
+    [(changed, labels)] = augmented(batches)
+    assert list(labels) == [*range(8)]
+    # Of noise, any shift is another picture.
+    assert np.abs(changed - images).mean(axis=(1, 2, 3)).min() > 10
+    assert np.ptp(changed) > 100
 
 
 def test_pictures_are_read_as_for_classifying(tmp_path):
@@ -203,11 +225,13 @@ def test_sizes_that_the_levels_do_not_divide_are_told(tmp_path):
 
 def test_attention_is_drawn_for_each_picture(folder, tmp_path):
     out = tmp_path / "where.png"
-    pictures = [folder / "dark" / "0.png", folder / "bright" / "0.png"]
-    run(
-        *("examples/see_attention.py", *pictures, "--out", out),
-        *("--model", "gsa_resnet14_small.cifar100_32", "--model", WEIGHT),
-        *("--query", 3, 30, "--layers", "conv3*", "--layers", "conv4_block1*"),
+    main = runpy.run_path("examples/see_attention.py")["main"]
+    main(
+        [folder / "dark" / "0.png", folder / "bright" / "0.png"],
+        out,
+        model=["gsa_resnet14_small.cifar100_32", WEIGHT],
+        query=(3, 30),
+        layers=["conv3*", "conv4_block1*"],
     )
     with Image.open(out) as figure:
         width, height = figure.size
@@ -219,13 +243,15 @@ def test_attention_is_drawn_for_each_picture(folder, tmp_path):
     assert upper.any() and not lower.any()
 
 
-def test_a_network_from_scratch_has_other_weights(folder, tmp_path):
+def test_a_network_from_scratch_has_other_weights(folder, tmp_path, capsys):
     out = tmp_path / "mine.keras"
-    printed = run(
-        *("examples/fine_tune.py", folder, "--out", out, "--model", WEIGHT),
-        *("--from-scratch", "--body-epochs", 1, "--batch-size", 8),
+    runpy.run_path("examples/fine_tune.py")["main"](
+        *(folder, out, WEIGHT),
+        from_scratch=True,
+        body_epochs=1,
+        batch_size=8,
     )
-    assert printed.count("val_accuracy") == 1  # no other phase
+    assert capsys.readouterr().out.count("val_accuracy") == 1  # no other phase
     kernel = "conv2_block1_1_conv"
     trained = keras_attn.load(WEIGHT).model.get_layer(kernel).kernel
     fresh = keras_attn.load(out).model.get_layer(kernel).kernel

@@ -77,3 +77,23 @@ def test_the_rectangle_is_where_its_corners_are():
                 assert explanation.RECTANGLE_COLOR in map(tuple, colors)
                 seen += 1
     assert seen > 10
+
+
+def test_each_picture_has_its_own_map_rectangle_and_caption():
+    model = small_network("cram")
+    randomize(model)
+    images, white = some_images(2), Image.new("RGB", (40, 40), "white")
+    names = ["one", "two"]
+    grid = np.asarray(explanation.draw(model, images, [white] * 2, names), int)
+    tiles = np.split(grid, 2, axis=1)
+    for index, tile in enumerate(tiles):
+        one = slice(index, index + 1)
+        alone = explanation.draw(model, images[one], [white], names[one])
+        assert np.abs(tile - np.asarray(alone, int)).max() <= 1
+    assert np.abs(tiles[0] - tiles[1])[explanation.CAPTION :].max() > 10
+
+
+def test_the_last_layer_with_a_map_is_shown():
+    model = small_network("positionwise", attention_stages=[3, 4])
+    attention, _ = explanation._last_maps(model, some_images())
+    assert attention.name == "conv4_attention"

@@ -1,5 +1,6 @@
 """Pictures in, squares out; bad files are told apart."""
 
+import struct
 import warnings
 
 import numpy as np
@@ -22,6 +23,16 @@ def test_every_mode_becomes_red_green_and_blue(tmp_path, mode):
     extension = "jpg" if mode == "CMYK" else "png"
     Image.new(mode, (5, 4)).save(tmp_path / f"a.{extension}")
     assert images.read(tmp_path / f"a.{extension}").mode == "RGB"
+
+
+def test_transparent_palettes_are_read_without_a_warning(tmp_path):
+    picture = Image.new("P", (2, 1), 1)
+    picture.putpalette([0, 0, 0, 10, 20, 30])
+    picture.save(tmp_path / "a.png", transparency=bytes([0, 50]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read = images.read(tmp_path / "a.png")
+    assert (np.asarray(read) == (10, 20, 30)).all()
 
 
 def test_the_camera_s_orientation_counts(tmp_path):
@@ -50,6 +61,13 @@ def test_bad_files_are_told_apart(tmp_path):
     cut.write_bytes(whole.read_bytes()[:-500])
     with pytest.raises(ValueError, match="cut.jpg: damaged image"):
         images.read(cut)
+
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2)
+    exif += struct.pack("<HHIf", 0x0100, 11, 1, 8.5)  # a width of 8.5
+    exif += struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + bytes(4)
+    Image.new("RGB", (8, 4)).save(tmp_path / "odd.jpg", exif=exif)
+    with pytest.raises(ValueError, match="odd.jpg: damaged image"):
+        images.read(tmp_path / "odd.jpg")
 
     with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
         images.read(tmp_path / "nowhere.jpg")
@@ -88,6 +106,17 @@ def test_a_picture_of_the_right_size_is_not_touched():
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), "uint8")
     np.testing.assert_array_equal(
         images.resize_and_crop(Image.fromarray(noise), 8, 8), noise
+    )
+
+
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+def test_pictures_are_scaled_by_the_named_method(name):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), "uint8")
+    picture = Image.fromarray(noise)
+    method = getattr(Image.Resampling, name.upper())
+    np.testing.assert_array_equal(
+        images.resize_and_crop(picture, 12, 12, name),
+        picture.resize((12, 12), method),
     )
 
 

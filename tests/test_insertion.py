@@ -25,7 +25,6 @@ NETWORKS = {
     "EfficientNetB0": "block4b_add",
     "VGG16": "block4_conv2",
     "ConvNeXtTiny": "convnext_tiny_stage_1_block_2_identity",
-    "DenseNet121": "pool3_pool",
     "Xception": "block6_sepconv2_bn",
 }
 
@@ -209,6 +208,8 @@ def test_a_rectangle_is_inserted_bare_unless_it_starts_small():
         (RectangularAttention2D(margin=1.0), True),
         (RectangularAttention2D(saliency_initializer="ones"), True),
         (RectangularAttention2D(margin=1e-4), True),
+        (RectangularAttention2D(margin=1.3), True),
+        (RectangularAttention2D(sharpness=5.0), True),
         (ReZero(ChannelAttention2D(2)), False),
     ):
         new = keras_attn.insert_attention(model, template, "relu")
@@ -217,6 +218,29 @@ def test_a_rectangle_is_inserted_bare_unless_it_starts_small():
         assert wrapped == (residual or isinstance(template, ReZero))
         if wrapped:
             assert not isinstance(inserted.layer, ReZero)
+
+
+def test_a_rectangle_beside_a_shortcut_changes_nothing():
+    model, inputs = small_model(), make_inputs()
+    before = outputs_of(model, inputs)
+    new = keras_attn.insert_attention(
+        model, RectangularAttention2D(), "relu", residual=True
+    )
+    assert isinstance(new.get_layer("relu_attention"), ReZero)
+    np.testing.assert_allclose(outputs_of(new, inputs), before, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "template", [ChannelAttention2D(2), RectangularAttention2D()]
+)
+def test_an_inserted_layer_has_the_dtype_policy_of_the_one_before(template):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = small_model()
+    keras.config.set_dtype_policy("float32")
+    new = keras_attn.insert_attention(model, template, "relu")
+    layer = new.get_layer("relu_attention")
+    for each in (layer, getattr(layer, "layer", layer)):
+        assert each.dtype_policy.name == "mixed_bfloat16"
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,6 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         super().load_own_variables(fitted)
 
     def call(self, inputs, training=None):
-        inputs = feature_maps.as_float(inputs, self.compute_dtype)
         features = feature_maps.to_channels_last(inputs, self.data_format)
         _, height, width, _ = ops.shape(features)
         query, key, value = self._query_key_value(features)
@@ -176,6 +175,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
 
     def _query_key_value(self, features):
         """Return three tensors `(batch, heads, pixels, key_dim)`."""
+        features = feature_maps.as_float(features, self.compute_dtype)
         _, height, width, channels = ops.shape(features)
         projected = self._project(ops.reshape(features, (-1, channels)))
         projected = ops.reshape(

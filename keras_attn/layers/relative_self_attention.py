@@ -108,7 +108,6 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         super().load_own_variables(feature_maps.fit_tables(self, store))
 
     def call(self, inputs):
-        inputs = feature_maps.as_float(inputs, self.compute_dtype)
         features = feature_maps.to_channels_last(inputs, self.data_format)
         _, height, width, _ = ops.shape(features)
         query, key, value = self._query_key_value(features)
@@ -124,6 +123,7 @@ class RelativeSelfAttention2D(keras.layers.Layer):
 
     def _query_key_value(self, features):
         """Return three tensors `(batch, heads, pixels, head channels)`."""
+        features = feature_maps.as_float(features, self.compute_dtype)
         _, height, width, _ = ops.shape(features)
         kernel = ops.cast(self.kernel, features.dtype)
         query, key, value = ops.split(

@@ -17,20 +17,51 @@ ATTENTIONS = [None, *attention_types.ATTENTION_TYPES]
 
 
 @pytest.mark.parametrize("bottleneck", [True, False])
-@pytest.mark.parametrize("attention", ATTENTIONS)
-def test_every_attention_gives_probabilities(attention, bottleneck):
-    model = small_network(attention, bottleneck)
+def test_blocks_are_these_layers_in_this_order(bottleneck):
+    """Neither ReLUs nor the place of a gate show in sizes."""
+    model = small_network(
+        "se", bottleneck, blocks_per_stage=(1, 1), include_top=False
+    )
     randomize(model)
+    names = {layer.name for layer in model.layers}
 
-    probabilities = model.predict(some_images(), verbose=0)
+    def apply(x, *layer_names):
+        for name in layer_names:
+            x = model.get_layer(name)(x, training=False)
+        return x
 
-    assert probabilities.shape == (2, 7)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-    assert not np.allclose(probabilities[0], probabilities[1])
+    x = some_images().astype("float32")
+    x = apply(x, "preprocessing", "conv1_conv", "conv1_bn")
+    x = keras.ops.relu(x)
+    for block in ("conv2_block1", "conv3_block1"):
+        shortcut = x
+        if f"{block}_0_conv" in names:
+            shortcut = apply(x, f"{block}_0_conv", f"{block}_0_bn")
+        *inner, last = "123" if bottleneck else "12"
+        for part in inner:
+            x = apply(x, f"{block}_{part}_conv", f"{block}_{part}_bn")
+            x = keras.ops.relu(x)
+        x = apply(x, f"{block}_{last}_conv", f"{block}_out_bn")
+        x = apply(x, f"{block}_attention")
+        x = keras.ops.relu(shortcut + x)
+    outputs = model(some_images(), training=False)
+    np.testing.assert_allclose(outputs, x, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_every_block_begins_as_its_shortcut():
+    gains = [
+        np.asarray(weight)
+        for weight in small_network(None).weights
+        if "out_bn/gamma" in weight.path
+    ]
+    assert len(gains) == 4 and not np.any(np.concatenate(gains))
+
+
+# Mixed precision is the harder of the two.
+@pytest.mark.parametrize(
+    "attention, policy",
+    [("gsa", "float32"), *((name, "mixed_bfloat16") for name in ATTENTIONS)],
+)
 def test_every_attention_learns_to_tell_two_images_apart(attention, policy):
     keras.config.set_dtype_policy(policy)
     model = small_network(
@@ -42,6 +73,8 @@ def test_every_attention_learns_to_tell_two_images_apart(attention, policy):
     model.compile(
         keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy"
     )
+    assert model.get_layer("avg_pool").output.dtype == "float32"
+    assert model.output.dtype == "float32"
     images, labels = some_images(8), np.arange(8) % 2
 
     first = model.train_on_batch(images, labels)
@@ -79,6 +112,14 @@ def test_augmented_attention_halves_large_maps_of_the_third_stage_only():
 
     assert maps(28) == [14, 7, 4]
     assert maps(30) == [8, 8, 4]
+
+
+def test_halved_maps_are_interpolated_and_cut_at_their_ends():
+    model = small_network("aa", input_shape=(31, 45, 3))
+    upsample = model.get_layer("conv3_block1_2_upsample")
+    assert upsample.interpolation == "bilinear" and upsample.size == (2, 2)
+    crop = model.get_layer("conv3_block1_2_crop")
+    assert crop.cropping == ((0, 0), (0, 1))
 
 
 @pytest.mark.parametrize("attention", ["gsa", "aa"])
@@ -124,6 +165,15 @@ def test_preprocessing_can_be_left_out():
 def test_headless_networks(pooling, shape):
     model = small_network("cram", include_top=False, pooling=pooling)
     assert model.output_shape == shape
+
+
+@pytest.mark.parametrize("pooling, reduce", [("avg", np.mean), ("max", np.max)])
+def test_pooling_is_over_the_pixels(pooling, reduce):
+    model = small_network("cram", include_top=False, pooling=pooling)
+    randomize(model)
+    features = keras.Model(model.input, model.layers[-1].input)(some_images())
+    pooled = reduce(np.asarray(features), axis=(1, 2))
+    np.testing.assert_allclose(model(some_images()), pooled, rtol=1e-5)
 
 
 def test_the_default_size_fits_the_stem_and_is_any_without_the_top():
@@ -187,6 +237,8 @@ def test_no_picture_makes_global_self_attention_overflow():
         if weight.path.endswith("out_bn/gamma"):
             weight.assign(np.ones(weight.shape))
     noise = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3))
+    limits = [x for x in model.layers if x.name.endswith("_limit")]
+    assert [limit.max_value for limit in limits] == [16] * 12
     hidden = keras.Model(model.input, model.get_layer("avg_pool").input)
     assert np.isfinite(hidden.predict(noise, verbose=0)).all()
 
@@ -225,17 +277,11 @@ import keras_attn
 folder, *names = sys.argv[1:]
 arrays = np.load(f"{folder}/arrays.npz")
 for name in names:
-    whole = keras.saving.load_model(f"{folder}/{name}.keras")
-    again = keras_attn.applications.AttnResNet(
-        (1, 1, 1, 1), width=16, stem_strides=1, input_shape=(16, 16, 3),
-        attention=None if name == "None" else name, classes=7,
-        weights=f"{folder}/{name}.weights.h5",
+    model = keras.saving.load_model(f"{folder}/{name}.keras")
+    np.testing.assert_allclose(
+        model(arrays["images"], training=False), arrays[name], atol=1e-5,
+        err_msg=name,
     )
-    for model in (whole, again):
-        np.testing.assert_allclose(
-            model(arrays["images"], training=False), arrays[name], atol=1e-5,
-            err_msg=name,
-        )
 """
 
 
@@ -246,8 +292,10 @@ def test_networks_reload_in_a_fresh_process(tmp_path):
         model = small_network(attention)
         randomize(model)
         model.save(tmp_path / f"{attention}.keras")
-        model.save_weights(tmp_path / f"{attention}.weights.h5")
-        expected[str(attention)] = np.asarray(model(images, training=False))
+        probabilities = np.asarray(model(images, training=False))
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+        assert not np.allclose(probabilities[0], probabilities[1])
+        expected[str(attention)] = probabilities
     np.savez(tmp_path / "arrays.npz", **expected)
     run_python(RELOAD, tmp_path, *ATTENTIONS)
 

@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import re
 
 import keras
 import pytest
@@ -25,6 +26,26 @@ KERAS_ARGUMENTS = [
     "classifier_activation",
     "name",
 ]
+
+
+@pytest.mark.parametrize("name", CONSTRUCTORS)
+def test_names_say_the_attention_and_the_depth(name):
+    """By the docstrings, which are made of what is built: large networks
+    need not be built for it."""
+    constructor = getattr(applications, name)
+    paper, depth, small = re.fullmatch(
+        r"(.+)ResNet(\d+)(Small)?", name
+    ).groups()
+    prefix = "" if paper == "Attn" else f"{paper.lower()}_"
+    weight_id = f"{prefix}resnet{depth}{'_small' if small else ''}.TAG"
+    assert f'"{weight_id}"' in constructor.__doc__
+    if paper == "Attn":
+        blocks, kind = re.match(
+            r"ResNet of ([\d, ]+) (\w+) blocks", constructor.__doc__
+        ).groups()
+        per_block = {"basic": 2, "bottleneck": 3}[kind]
+        blocks = map(int, blocks.split(", "))
+        assert per_block * sum(blocks) + 2 == int(depth)
 
 
 @pytest.mark.parametrize("name", CONSTRUCTORS)

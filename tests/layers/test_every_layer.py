@@ -193,6 +193,10 @@ def test_integers_are_taken_as_numbers(case, dtype):
     outputs = layer(ops.convert_to_tensor(integers))
     assert keras.backend.standardize_dtype(outputs.dtype) == "float32"
     assert_close(outputs, expected, 1e-6)
+    shown = layer.describe_attention(ops.convert_to_tensor(integers), (1, 2))
+    wanted = layer.describe_attention(integers.astype("float32"), (1, 2))
+    for field, values in wanted.items():
+        assert_close(shown[field], to_numpy(values), 1e-5)
 
 
 # Position-wise attention takes any number of them.
@@ -424,3 +428,35 @@ def test_fresh_process_loads_saved_weights(saved, reloaded, case):
 @every_case
 def test_the_other_backend_gives_the_same(saved, reloaded_elsewhere, case):
     assert_close(reloaded_elsewhere[f"{case}/keras"], saved[1][case], 1e-4)
+
+
+@pytest.mark.parametrize(
+    "layer_class, argument",
+    [
+        (layers.GlobalSelfAttention2D, "strides"),
+        (layers.GlobalSelfAttention2D, "max_size"),
+        (layers.ExplicitAttention2D, "strides"),
+        (layers.PositionwiseAttention2D, "kernel_size"),
+        (layers.ChannelAttention2D, "reduction"),
+        (layers.RelativeSelfAttention2D, "max_size"),
+    ],
+)
+@pytest.mark.parametrize("value", [0, -1, 1.5])
+def test_sizes_that_are_not_positive_integers_are_named(
+    layer_class, argument, value
+):
+    needed = {"filters": 8, "key_filters": 8}
+    known = inspect.signature(layer_class).parameters
+    needed = {name: size for name, size in needed.items() if name in known}
+    with pytest.raises(ValueError, match=f"`{argument}` .*{argument}={value}"):
+        layer_class(**needed, **{argument: value})
+
+
+@pytest.mark.parametrize("case", ["global", "relative"])
+def test_tables_start_with_their_standard_deviation(case):
+    layer = make_layer(case, max_size=300)
+    layer.build((None, 5, 7, 6))
+    for table in (layer.column_table, layer.row_table):
+        assert to_numpy(table).std() == pytest.approx(
+            layer.key_dim**-0.5, rel=0.15
+        )

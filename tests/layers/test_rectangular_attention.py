@@ -326,6 +326,12 @@ def test_return_attention_gives_the_mask_as_well(data_format):
     assert mask.shape == (2, 5, 7)
 
 
+def test_return_attention_has_the_shape_of_the_map_in_channels_first():
+    layer = RectangularAttention2D(data_format="channels_first")
+    outputs, mask = layer(keras.Input((6, 5, 7)), return_attention=True)
+    assert outputs.shape == (None, 6, 5, 7) and mask.shape == (None, 5, 7)
+
+
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("size", [(5, 7), (None, None)])
 def test_return_attention_works_in_a_functional_model(tmp_path, policy, size):
