@@ -43,6 +43,15 @@ def run(*arguments):
     return done.stdout
 
 
+def run_here(script, *arguments):
+    """The same in this process, which has TensorFlow already."""
+    app = typer.Typer()
+    app.command()(runpy.run_path(script)["main"])
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
 ON_TWO_DEVICES = f"""{TWO_DEVICES}
 import runpy, sys
 assert tf.distribute.MirroredStrategy().num_replicas_in_sync == 2
@@ -225,13 +234,11 @@ def test_sizes_that_the_levels_do_not_divide_are_told(tmp_path):
 
 def test_attention_is_drawn_for_each_picture(folder, tmp_path):
     out = tmp_path / "where.png"
-    main = runpy.run_path("examples/see_attention.py")["main"]
-    main(
-        [folder / "dark" / "0.png", folder / "bright" / "0.png"],
-        out,
-        model=["gsa_resnet14_small.cifar100_32", WEIGHT],
-        query=(3, 30),
-        layers=["conv3*", "conv4_block1*"],
+    pictures = [folder / "dark" / "0.png", folder / "bright" / "0.png"]
+    run_here(
+        *("examples/see_attention.py", *pictures, "--out", out),
+        *("--model", "gsa_resnet14_small.cifar100_32", "--model", WEIGHT),
+        *("--query", 3, 30, "--layers", "conv3*", "--layers", "conv4_block1*"),
     )
     with Image.open(out) as figure:
         width, height = figure.size
@@ -243,15 +250,13 @@ def test_attention_is_drawn_for_each_picture(folder, tmp_path):
     assert upper.any() and not lower.any()
 
 
-def test_a_network_from_scratch_has_other_weights(folder, tmp_path, capsys):
+def test_a_network_from_scratch_has_other_weights(folder, tmp_path):
     out = tmp_path / "mine.keras"
-    runpy.run_path("examples/fine_tune.py")["main"](
-        *(folder, out, WEIGHT),
-        from_scratch=True,
-        body_epochs=1,
-        batch_size=8,
+    printed = run_here(
+        *("examples/fine_tune.py", folder, "--out", out, "--model", WEIGHT),
+        *("--from-scratch", "--body-epochs", 1, "--batch-size", 8),
     )
-    assert capsys.readouterr().out.count("val_accuracy") == 1  # no other phase
+    assert printed.count("val_accuracy") == 1  # no other phase
     kernel = "conv2_block1_1_conv"
     trained = keras_attn.load(WEIGHT).model.get_layer(kernel).kernel
     fresh = keras_attn.load(out).model.get_layer(kernel).kernel
