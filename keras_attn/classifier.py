@@ -3,6 +3,7 @@
 import json
 import numbers
 import os
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from keras_attn.weights import published
 from keras_attn.weights.loading import CLASSIFIER
 from keras_attn.weights.loading import forget_classifier
 
+# What is printed as nothing, but belongs to the spelling of some languages.
+JOINERS = "\u200c\u200d"
+
 
 class Classifier:
     """A pretrained network, its class names and its metadata.
@@ -28,7 +32,7 @@ class Classifier:
         model: The `keras.Model`: pixels from 0 to 255 in, probabilities out.
         class_names: Tuple of strings in the order of the outputs, or `None`
             where the classifier was replaced by one of other classes. They
-            are printable, which terminals and files of metadata rely on.
+            hold no control characters, which terminals would obey.
         metadata: The `keras_attn.weights.Entry`, or `None` for a `.keras`
             file.
         load_report: The `keras_attn.weights.LoadReport`, or `None` for a
@@ -36,8 +40,8 @@ class Classifier:
         interpolation: How pictures are scaled, `"bilinear"` or `"bicubic"`.
 
     Raises:
-        ValueError: if there are class names, and not one printable string for
-            each output.
+        ValueError: if there are class names, and not one string without
+            control characters for each output.
     """
 
     def __init__(
@@ -115,10 +119,13 @@ class Classifier:
                 f"The model {self.model.name!r} has no layer called "
                 f"{CLASSIFIER!r}: set `trainable` of its layers yourself"
             )
+        self.model.trainable = True  # else no layer's own would count
+        # No public name reaches the layers inside of layers, each of which
+        # may have been frozen alone.
         for layer in self.model.layers:
             if layer.name != CLASSIFIER:
-                layer.trainable = trainable
-        # No public name reaches the layers inside of layers.
+                for inner in layer._flatten_layers():
+                    inner.trainable = trainable
         for layer in self.model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
@@ -328,13 +335,26 @@ def _classes(classes, entry):
 
 
 def _check_names(names, count):
-    if len(names) != count or not all(
-        isinstance(name, str) and name.isprintable() for name in names
-    ):
+    if len(names) != count:
         raise ValueError(
-            f"The names of classes must be {count} printable strings. "
-            f"Received: {names}"
+            f"There must be a name for each of {count} classes. "
+            f"Received: {len(names)} names, classes={names}"
         )
+    refused = [name for name in names if not _is_text(name)]
+    if refused:
+        raise ValueError(
+            "The names of classes must be strings without control characters. "
+            f"Received: {', '.join(map(repr, refused))} in classes={names}"
+        )
+
+
+def _is_text(name):
+    return isinstance(name, str) and all(
+        letter.isprintable()
+        or letter in JOINERS
+        or unicodedata.category(letter) == "Zs"
+        for letter in name
+    )
 
 
 def _constructor(entry):

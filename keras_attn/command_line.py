@@ -251,7 +251,8 @@ def _print_tables(answers):
         console.print(escape(printable(path)), soft_wrap=True, emoji=False)
         table = Table(show_header=False)
         for _, name, probability in decoded:
-            bar = "█" * round(20 * probability)
+            block = "█" if console.encoding.startswith("utf") else "#"
+            bar = block * round(20 * probability)
             table.add_row(escape(name), f"{probability:6.1%}", bar)
         console.print(table)
 
@@ -403,4 +404,6 @@ def info(
 
 
 def main():
+    # What the output's encoding lacks is no reason to stop.
+    sys.stdout.reconfigure(errors="replace")
     app()

@@ -10,6 +10,8 @@ from keras_attn.maps import attention_maps
 
 TILE = 384  # pixels
 CAPTION = 24  # pixels
+FONT = 14  # pixels
+LAST_LETTERS = len(" (100%)")
 RECTANGLE_COLOR = (255, 200, 0)
 DARKEST = 0.25  # What remains of the brightness where attention is zero.
 
@@ -26,7 +28,8 @@ def draw(model, images, pictures, captions):
         images: uint8 array `(pictures, height, width, 3)`, what the network
             sees.
         pictures: The same as `PIL.Image.Image`, in any resolution.
-        captions: A string for each picture.
+        captions: A string for each picture. What is wider than a tile loses
+            letters before the last few.
 
     Returns:
         A `PIL.Image.Image`: the pictures in a grid.
@@ -48,9 +51,9 @@ def draw(model, images, pictures, captions):
         left = index % columns * TILE
         top = index // columns * (TILE + CAPTION)
         grid.paste(tile, (left, top + CAPTION))
-        ImageDraw.Draw(grid).text(
-            (left + 6, top + 4), captions[index], fill="black", font_size=14
-        )
+        pen = ImageDraw.Draw(grid)
+        caption = _shortened(captions[index], pen)
+        pen.text((left + 6, top + 4), caption, fill="black", font_size=FONT)
     return grid
 
 
@@ -58,6 +61,14 @@ def tile_size(height, width):
     """Return the width and height in a tile of what has these proportions."""
     scale = TILE / max(height, width)
     return round(scale * width), round(scale * height)
+
+
+def _shortened(caption, pen):
+    short, kept = caption, len(caption) - LAST_LETTERS
+    while pen.textlength(short, font_size=FONT) > TILE - 12:
+        kept -= 1
+        short = f"{caption[:kept]}...{caption[-LAST_LETTERS:]}"
+    return short
 
 
 def _last_maps(model, images):

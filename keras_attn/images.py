@@ -76,6 +76,8 @@ def _decode(source, name):
 
 
 def _to_rgb(image):
+    if image.mode in ("I", "F"):  # in units that no file tells
+        raise ValueError(f"expected 8 or 16 bits a channel, not {image.mode}")
     if image.mode.startswith("I;16"):  # Pillow would clip at 255.
         image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
     if image.mode == "P" and "transparency" in image.info:

@@ -231,6 +231,17 @@ def test_tensorflow_says_nothing():
     assert json.loads(done.stdout)
 
 
+def test_outputs_of_other_encodings_get_their_answers(tmp_path, monkeypatch):
+    """As of redirected outputs on Windows."""
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    picture = tmp_path / "kaffee_☕.jpg"
+    shutil.copy(COFFEE, picture)
+    done = run_command("-m", "keras_attn", "classify", picture)
+    assert done.returncode == 0, done.stderr
+    assert "kaffee_?.jpg" in done.stdout and "espresso" in done.stdout
+    assert "##" in done.stdout
+
+
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["list"], ["classify", "--help"]]
 )

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from PIL import ImageDraw
 
 import keras_attn
 from keras_attn import explanation
@@ -97,3 +98,19 @@ def test_the_last_layer_with_a_map_is_shown():
     model = small_network("positionwise", attention_stages=[3, 4])
     attention, _ = explanation._last_maps(model, some_images())
     assert attention.name == "conv4_attention"
+
+
+def test_long_captions_keep_their_ends_and_to_their_tiles():
+    model = small_network("cram")
+    white = [Image.new("RGB", (40, 40), "white")] * 2
+    long = "Great spotted woodpecker" * 5
+    for second in ("b", long):
+        captions = [f"{long} (87%)", second]
+        grid = explanation.draw(model, some_images(2), white, captions)
+        caption = np.asarray(grid)[: explanation.CAPTION]
+        drawn = np.flatnonzero((caption < 128).any(axis=(0, 2)))
+        between = explanation.TILE - 5, explanation.TILE + 6
+        assert not ((between[0] < drawn) & (drawn < between[1])).any()
+    pen = ImageDraw.Draw(grid)
+    assert explanation._shortened("a (87%)", pen) == "a (87%)"
+    assert explanation._shortened(captions[0], pen).endswith("(87%)")

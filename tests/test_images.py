@@ -43,6 +43,14 @@ def test_the_camera_s_orientation_counts(tmp_path):
         assert images.read(source).size == (4, 8)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_other_depths_are_refused(tmp_path, dtype):
+    """Pillow would clip them to 255."""
+    Image.fromarray(np.full((4, 4), 0.5).astype(dtype)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match="a.tif: .*8 or 16 bits a channel"):
+        images.read(tmp_path / "a.tif")
+
+
 def test_sixteen_bits_are_scaled_and_not_clipped():
     deep = Image.fromarray(np.full((4, 4), 32768, "uint16"))
     assert deep.mode == "I;16"

@@ -83,7 +83,7 @@ def export(
     path = Path(path)
     if format is None:
         formats = {suffix: name for name, suffix in SUFFIXES.items()}
-        format = formats.get(path.suffix, "saved_model")
+        format = formats.get(path.suffix.lower(), "saved_model")
     _check_arguments(path, format, quantize, representative_data)
     _check_backend()
     for place in (path, *litert.beside(path, format)):
@@ -127,14 +127,15 @@ def _check_arguments(path, format, quantize, representative_data):
             f"`format` must be one of {sorted(SUFFIXES)}. "
             f"Received: format={format!r}"
         )
-    if SUFFIXES[format] and path.suffix != SUFFIXES[format]:
+    suffix = path.suffix.lower()
+    if SUFFIXES[format] and suffix != SUFFIXES[format]:
         raise ValueError(
             f"A {format} file ends in {SUFFIXES[format]}. "
             f"Received: path={str(path)!r}"
         )
-    if not SUFFIXES[format] and path.suffix in OTHER_SUFFIXES:
+    if not SUFFIXES[format] and suffix in OTHER_SUFFIXES:
         raise ValueError(
-            f"A SavedModel is a folder, no {path.suffix} file. "
+            f"A SavedModel is a folder, no {suffix} file. "
             f"Received: path={str(path)!r}, format={format!r}"
         )
     if quantize not in (None, *litert.QUANTIZATIONS):

@@ -57,7 +57,8 @@ def _convert(*arguments):
         # -P: or the files beside the script would be found as modules.
         [sys.executable, "-P", str(CONVERTER), *map(str, arguments)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if done.returncode == 0:
         return

@@ -143,7 +143,8 @@ def relative_positions(table, size):
 
     Returns:
         Tensor `(size, size, key_dim)`, the entry `[query, key]` being the row
-        of the offset `key - query`.
+        of the offset `key - query`. NaN, or an error of the backend, if
+        the axis turns out to be too long for the table.
 
     Raises:
         ValueError: if the axis is known to be too long for the table.
@@ -152,8 +153,16 @@ def relative_positions(table, size):
     middle = table.shape[0] // 2
     positions = ops.arange(size)
     offsets = positions[None, :] - positions[:, None]
+    # TensorFlow's gradient for a variable itself would be a list of rows, each
+    # many times, which optimisers would square and clip one by one.
+    table = ops.multiply(table, 1)
     # Only the offsets that occur: a table for larger maps costs nothing.
-    return ops.take(table, offsets + middle, axis=0)
+    rows = ops.take(table, offsets + middle, axis=0)
+    if isinstance(size, int):
+        return rows
+    # Not known before the layer runs. For a row that the table lacks, some
+    # devices take another one and go on.
+    return ops.where(size > middle + 1, float("nan"), rows)
 
 
 def _check_length(table, size):

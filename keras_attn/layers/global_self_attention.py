@@ -42,7 +42,9 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             tables serve. Defaults to the height (of the column table) and the
             width (of the row table) of the map that the layer is built with,
             which must then be known. Weights of a layer whose tables have
-            another size are interpolated when they are loaded.
+            another size are interpolated when they are loaded. A map whose
+            size is not known before the layer runs, and turns out larger,
+            gives NaN or an error of the backend.
         use_content: Boolean, whether to attend by content.
         use_position: Boolean, whether to attend by position.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to

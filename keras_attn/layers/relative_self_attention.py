@@ -28,7 +28,9 @@ class RelativeSelfAttention2D(keras.layers.Layer):
             tables serve. Defaults to the height (of the column table) and the
             width (of the row table) of the map that the layer is built with,
             which must then be known. Weights of a layer whose tables have
-            another size are interpolated when they are loaded.
+            another size are interpolated when they are loaded. A map whose
+            size is not known before the layer runs, and turns out larger,
+            gives NaN or an error of the backend.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to
             `keras.config.image_data_format()`.
         **kwargs: Other keyword arguments of `keras.layers.Layer`.

@@ -493,6 +493,13 @@ def test_arrays_of_any_type_and_size_are_representative(
     assert seen.dtype == "float32"
 
 
+def test_the_end_of_the_path_has_a_format_in_capitals_too(
+    tmp_path, conversions
+):
+    keras_attn.export(flexible(), tmp_path / "A.TFLITE", input_size=SIZE)
+    assert len(conversions) == 1
+
+
 def test_pictures_for_int8_are_chosen_from_all(tmp_path, conversions):
     data = np.arange(1200)[:, None, None, None] * np.ones((SIZE, SIZE, 3))
     with pytest.warns(UserWarning, match="int8"):

@@ -176,11 +176,7 @@ def gradients(function, layer, inputs):
             tape.watch(inputs)
             loss = function(inputs)
         values = [weight.value for weight in weights]
-        grads = [
-            # A table that is looked up in has sparse gradients.
-            grad if grad is None else tf.convert_to_tensor(grad)
-            for grad in tape.gradient(loss, [*values, inputs])
-        ]
+        grads = tape.gradient(loss, [*values, inputs])
     return [None if grad is None else to_numpy(grad) for grad in grads]
 
 

@@ -8,6 +8,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from keras_attn import layers
@@ -460,3 +461,41 @@ def test_tables_start_with_their_standard_deviation(case):
         assert to_numpy(table).std() == pytest.approx(
             layer.key_dim**-0.5, rel=0.15
         )
+
+
+@pytest.mark.parametrize("case", ["global", "relative"])
+def test_the_first_step_of_adam_is_no_longer_than_its_rate(case):
+    """It was for tables, whose rows came in pieces that were squared."""
+    layer = make_layer(case)
+    inputs = keras.Input((HEIGHT, WIDTH, CHANNELS))
+    model = keras.Model(inputs, layer(inputs))
+    randomize(layer)
+    model.compile(keras.optimizers.Adam(1e-3), "mse")
+    before = [to_numpy(weight) for weight in model.trainable_weights]
+    model.train_on_batch(make_inputs(), np.ones((2, *model.output_shape[1:])))
+    for weight, old in zip(model.trainable_weights, before):
+        steps = np.abs(to_numpy(weight) - old)
+        assert 0 < steps.max() <= 1.01e-3, weight.path
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("case", ["global", "relative"])
+def test_a_map_that_turns_out_too_large_gives_no_numbers(case, jit_compile):
+    """Where its size is not known before; XLA would take the last rows."""
+    layer = make_layer(case, max_size=6)
+    inputs = keras.Input((None, None, CHANNELS))
+    model = keras.Model(inputs, layer(inputs))
+    randomize(layer)
+    sizes = tf.TensorSpec((None, None, None, CHANNELS))
+    call = tf.function(
+        lambda features: model(features, training=False),
+        input_signature=[sizes],
+        jit_compile=jit_compile,
+    )
+    for size in (5, 6):
+        assert np.isfinite(call(make_inputs(size, size))).all()
+    try:
+        outputs = call(make_inputs(8, 8))
+    except tf.errors.InvalidArgumentError:
+        return
+    assert np.isnan(outputs).all()

@@ -277,9 +277,10 @@ def test_a_fine_tuned_classifier_keeps_its_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "classes", ["cat", [0, 1], np.arange(2), ["a", "tab\tin it"]]
+    "classes",
+    ["cat", [0, 1], np.arange(2), ["a", "tab\tin it"], ["a", "\u202eb"]],
 )
-def test_names_of_classes_are_printable_strings(classes):
+def test_names_of_classes_are_strings_without_control_characters(classes):
     """Before a training, not when its result is saved or loaded."""
     with pytest.raises(ValueError, match=r"classes.*Received: "):
         keras_attn.load(WEIGHT, classes=classes)
@@ -292,8 +293,16 @@ def test_classes_may_come_from_numpy(tmp_path):
     assert mine.class_names == ("cat", "dog")
     classifier = keras_attn.load(WEIGHT, classes=np.int64(3))
     assert classifier.model.output_shape == (None, 3)
-    with pytest.raises(ValueError, match="must be 3 printable strings"):
+    with pytest.raises(ValueError, match="each of 3 classes. Received: 2"):
         keras_attn.Classifier(classifier.model, ("cat", "dog"))
+
+
+def test_names_of_classes_may_be_in_any_language():
+    names = ("می\u200cشود", "caf\xe9\xa0noir", "\u3000", "👩\u200d🔬")
+    classifier = keras_attn.load(WEIGHT, classes=names)
+    assert classifier.class_names == names
+    with pytest.raises(ValueError, match=r"Received: 'a\\nb' in classes="):
+        keras_attn.load(WEIGHT, classes=("a", "a\nb"))
 
 
 def test_a_classifier_is_saved_in_a_keras_file_only(tmp_path):
@@ -330,6 +339,7 @@ def test_a_frozen_body_does_not_move(attention):
 
     classifier.set_body_trainable(False)
     assert {path.split("/")[-2] for path in moved()} == {"predictions"}
+    model.trainable = False  # which no layer's own setting overrules
     classifier.set_body_trainable(True)
     now = moved()
     assert any("conv1_conv" in path for path in now)
