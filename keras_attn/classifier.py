@@ -3,7 +3,7 @@
 import json
 import numbers
 import os
-import unicodedata
+import re
 import zipfile
 from pathlib import Path
 
@@ -21,8 +21,12 @@ from keras_attn.weights import published
 from keras_attn.weights.loading import CLASSIFIER
 from keras_attn.weights.loading import forget_classifier
 
-# What is printed as nothing, but belongs to the spelling of some languages.
-JOINERS = "\u200c\u200d"
+# What terminals obey: controls, ends of lines, and what turns the direction of
+# a line; and half of a letter, which no file takes. The manifest's schema has
+# the same.
+CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Classifier:
@@ -340,21 +344,16 @@ def _check_names(names, count):
             f"There must be a name for each of {count} classes. "
             f"Received: {len(names)} names, classes={names}"
         )
-    refused = [name for name in names if not _is_text(name)]
+    refused = [
+        name
+        for name in names
+        if not isinstance(name, str) or CONTROLS.search(name)
+    ]
     if refused:
         raise ValueError(
             "The names of classes must be strings without control characters. "
             f"Received: {', '.join(map(repr, refused))} in classes={names}"
         )
-
-
-def _is_text(name):
-    return isinstance(name, str) and all(
-        letter.isprintable()
-        or letter in JOINERS
-        or unicodedata.category(letter) == "Zs"
-        for letter in name
-    )
 
 
 def _constructor(entry):

@@ -45,6 +45,10 @@ def test_the_manifest_fits_its_schema():
         ("bytes", 64.0),
         ("sha256", 64 * "0" + "\n"),
         ("summary", "\x1b[2J"),
+        ("summary", "a\u2028b"),
+        ("summary", "a\u202eb"),
+        ("summary", "a\u2066b"),
+        ("summary", "a\ud800b"),
         ("golden_output", {"top": [[-1, 0.5]]}),
     ],
 )
@@ -278,7 +282,10 @@ def test_a_fine_tuned_classifier_keeps_its_names(tmp_path):
 
 @pytest.mark.parametrize(
     "classes",
-    ["cat", [0, 1], np.arange(2), ["a", "tab\tin it"], ["a", "\u202eb"]],
+    [
+        *("cat", [0, 1], np.arange(2), ["a", "tab\tin it"]),
+        *(["a", letter] for letter in "\x9b\u2028\u202e\u2066\ud800"),
+    ],
 )
 def test_names_of_classes_are_strings_without_control_characters(classes):
     """Before a training, not when its result is saved or loaded."""

@@ -5,7 +5,6 @@ import math
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_attn.applications import AttnResNet
 from tests.subprocesses import WITHOUT_TENSORFLOW
@@ -100,6 +99,8 @@ def test_moves_are_as_large_as_is_asked_for():
 
 
 def test_nothing_is_gained_by_becoming_a_square():
+    import tensorflow as tf  # here: the module is imported without it, too
+
     one = tf.constant([[0.1, 0.2, 0.6, 0.3, 0.4]])
     other = tf.constant([[0.1, 0.2, 0.6, 0.3, 0.9]])
     with tf.GradientTape() as tape:
@@ -184,6 +185,8 @@ def test_every_weight_before_the_rectangle_learns_from_the_constraint():
         np.random.default_rng(0).normal(size=(8, 1))
     )
     model = equivariance.EquivariantTraining(trained, **SETTINGS, seed=0)
+    import tensorflow as tf
+
     with tf.GradientTape() as tape:
         model(images, training=True)
         loss, _ = model.losses  # the other is the penalty of the area
