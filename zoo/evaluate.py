@@ -6,8 +6,8 @@
 
 ID is a published weight; RUN the output folder of a training, of which the
 weights of the last epoch are measured, or another file of weights in it; PATH a
-`.keras` file, a SavedModel or a LiteRT file (`.tflite`). Prints one line of
-JSON.
+`.keras` file, a SavedModel, a LiteRT file (`.tflite`) or an ONNX file
+(`.onnx`). Prints one line of JSON.
 """
 
 import csv
@@ -167,6 +167,8 @@ def open_model(model):
     path = Path(model)
     if path.suffix == ".tflite":
         return *_open_lite(path), None, None
+    if path.suffix == ".onnx":
+        return *_open_onnx(path), None, None
     run = path.parent if path.name.endswith(".weights.h5") else path
     if (run / train.RECIPE).is_file():
         return _open_run(run, path)
@@ -209,16 +211,43 @@ def _open_saved_model(path):
     return predict, spec.shape[1]
 
 
+def _open_onnx(path):
+    try:
+        import onnxruntime
+    except ImportError:
+        raise _missing("onnxruntime", "ONNX") from None
+    _check_is_file(path)
+    try:
+        session = onnxruntime.InferenceSession(path)
+    except Exception as error:  # onnxruntime's own kinds
+        raise ValueError(f"{path} is no ONNX file: {error}") from None
+    [image] = session.get_inputs()
+
+    def predict(images):
+        [outputs] = session.run(None, {image.name: images})
+        return outputs
+
+    return predict, image.shape[1]
+
+
+def _missing(package, kind):
+    return ValueError(
+        f"{kind} files need the package {package}: "
+        "pip install 'keras-attn[export]'"
+    )
+
+
+def _check_is_file(path):
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+
+
 def _open_lite(path):
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
-        raise ValueError(
-            "LiteRT files need the package ai-edge-litert: "
-            "pip install 'keras-attn[export]'"
-        ) from None
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+        raise _missing("ai-edge-litert", "LiteRT") from None
+    _check_is_file(path)
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     [image] = interpreter.get_input_details()
     [output] = interpreter.get_output_details()

@@ -126,26 +126,22 @@ def _median_ms(predict, image):
 
 def _open(path):
     """Return the function to predict with, and the operations it is made of."""
-    if path.suffix == ".onnx":
-        return _open_onnx(path)
     predict, *_ = evaluate.open_model(str(path))
+    return (lambda images: np.asarray(predict(images))), _operations(path)
+
+
+def _operations(path):
+    if path.suffix == ".onnx":
+        import onnx
+
+        return sorted({node.op_type for node in onnx.load(path).graph.node})
     if path.suffix != ".tflite":
-        return (lambda images: np.asarray(predict(images))), []
+        return []
     from ai_edge_litert.interpreter import Interpreter
 
     # Without a delegate, which would hide them.
     details = Interpreter(str(path))._get_ops_details()
-    return predict, sorted({op["op_name"] for op in details} - {"DELEGATE"})
-
-
-def _open_onnx(path):
-    import onnx
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path)
-    graph = onnx.load(path).graph
-    operations = sorted({node.op_type for node in graph.node})
-    return (lambda x: session.run(None, {"image": x})[0]), operations
+    return sorted({op["op_name"] for op in details} - {"DELEGATE"})
 
 
 def _size(path):

@@ -29,8 +29,8 @@ def read(path, overrides=()):
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: for a file that is not TOML, a malformed override,
-            what the schema does not allow, or a warm-up as long as the
-            training.
+            what the schema does not allow, phases that are not in the order
+            of their epochs, or a warm-up as long as the training.
     """
     recipe = _read(Path(path))
     for override in overrides:
@@ -44,9 +44,11 @@ def of_command(command):
 
     Args:
         command: String, `python -m zoo.train RECIPE ...` as a run and the
-            manifest have it, with any `--set TABLE.KEY=VALUE`.
+            manifest have it, with any `--set TABLE.KEY=VALUE`, and after any
+            variable of the environment.
     """
-    _, _, _, path, *options = shlex.split(command)
+    words = shlex.split(command)
+    path, *options = words[words.index("zoo.train") + 1 :]
     overrides = [
         value
         for option, value in itertools.pairwise(options)
@@ -72,6 +74,12 @@ def _check(recipe, path):
         place = ".".join(map(str, error.absolute_path)) or "the top"
         raise ValueError(
             f"The recipe {path} is wrong at {place}: {error.message}"
+        )
+    begins = [phase["from_epoch"] for phase in recipe["data"]["training_sizes"]]
+    if begins != sorted(set(begins)):
+        raise ValueError(
+            f"The recipe {path} must have its data.training_sizes in the order "
+            f"of the epochs. Received: from_epoch={begins}"
         )
     training = recipe["training"]
     if training["warmup_epochs"] >= training["epochs"]:

@@ -24,6 +24,7 @@ from keras_attn.weights import golden
 from keras_attn.weights import load_weights
 from keras_attn.weights import manifest
 from zoo import callbacks
+from zoo import cards
 from zoo import data
 from zoo import evaluate
 from zoo import json_files
@@ -50,10 +51,17 @@ def register(run, weight_id, data_dir):
 
     Raises:
         ValueError: if the published recipe of this id is not the one that was
-            run, or if it was not run from a commit. Nothing is replaced then.
+            run, if it was not run from a commit, if the cards cannot describe
+            the data set, or it has other classes than the manifest says.
+            Nothing is replaced then.
     """
     recipe = _recipe(run, weight_id)
     data_set, size = recipe["data"]["name"], recipe["data"]["evaluation_size"]
+    if data_set not in cards.DATA_SETS:
+        raise ValueError(
+            f"Describe the data set {data_set} in zoo.cards.DATA_SETS first, "
+            "for the cards and tables"
+        )
     split = data.load(data_set, data_dir, "val")
     model = network.build(recipe, size, classifier_activation="softmax")
     load_weights(model, run / callbacks.LAST)
@@ -175,7 +183,12 @@ def _with(entry, data_set, class_names):
     document = {"class_names": {}, "weights": []}
     if path.is_file():
         document = json.loads(path.read_text("utf-8"))
-    document["class_names"][data_set] = class_names
+    known = document["class_names"].setdefault(data_set, class_names)
+    if known != class_names:
+        raise ValueError(
+            f"The manifest has other classes for the data set {data_set}, of "
+            f"other weights: {known[:3]}... Received: {class_names[:3]}..."
+        )
     others = [old for old in document["weights"] if old["id"] != entry["id"]]
     document["weights"] = sorted([*others, entry], key=lambda e: e["id"])
     manifest.schema().validate(document)

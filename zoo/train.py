@@ -68,19 +68,21 @@ def main(
         seed = settings["training"]["seed"]
         out = out or Path("runs") / f"{recipe.stem}.seed{seed}"
         out = processes.folder(out)
-        start(out, recipe, settings, overrides)
+        start(out, recipe, settings, overrides, strategy)
         train(settings, data_dir, out, strategy)
     except (ArithmeticError, OSError, ValueError) as error:
         raise SystemExit(f"zoo.train: {error}") from None
 
 
-def start(out, path, recipe, overrides):
+def start(out, path, recipe, overrides, strategy=None):
     """Write down the recipe, the command and the commit of a run.
 
     Raises:
         FileExistsError: if the training in `out` is finished.
-        ValueError: if it has begun with another recipe or commit.
+        ValueError: if it has begun with another recipe, commit or backend.
     """
+    import keras
+
     from zoo import callbacks
 
     if (out / RESULT).exists():
@@ -88,7 +90,7 @@ def start(out, path, recipe, overrides):
             f"The training in {out} is finished: it has a {RESULT}. Choose "
             "another --out to train again."
         )
-    commit = _commit()
+    commit, backend = _commit(), keras.backend.backend()
     if (out / callbacks.BACKUP).exists():
         if json.loads((out / RECIPE).read_text()) != recipe:
             raise ValueError(
@@ -102,23 +104,39 @@ def start(out, path, recipe, overrides):
                 f"that out, or choose another --out. Expected: "
                 f"{started['commit']}. Received: {commit}"
             )
+        if started["backend"] != backend:
+            raise ValueError(
+                f"The training in {out} was started on another backend, with "
+                "other augmentations. Expected: "
+                f"KERAS_BACKEND={started['backend']}. Received: {backend}"
+            )
         return
     out.mkdir(parents=True, exist_ok=True)
-    options = [f"--set {shlex.quote(override)}" for override in overrides]
     run = {
         "recipe": path.name,
         "overrides": list(overrides),
-        "command": " ".join(
-            [
-                f"python -m zoo.train zoo/recipes/{path.name}",
-                *options,
-                "--data-dir DIR --out DIR",
-            ]
-        ),
+        "command": _command(path, overrides, strategy, backend),
         "commit": commit,
+        "backend": backend,
     }
     json_files.write(out / RUN, run)
     json_files.write(out / RECIPE, recipe)
+
+
+def _command(path, overrides, strategy, backend):
+    """Return the command of a run, but for the folders of one machine."""
+    environment = (
+        [] if backend == "tensorflow" else [f"KERAS_BACKEND={backend}"]
+    )
+    options = [option for each in overrides for option in ("--set", each)]
+    if strategy:
+        options += ["--strategy", strategy]
+    command = [
+        *(*environment, "python", "-m", "zoo.train"),
+        *(path.as_posix(), *options),
+        *("--data-dir", "DIR", "--out", "DIR"),
+    ]
+    return shlex.join(command)
 
 
 def _commit():

@@ -163,6 +163,48 @@ def test_a_data_set_of_tfds_is_prepared_and_read(tmp_path):
     assert "\n" not in str(told.value)
 
 
+def test_pictures_that_tfds_would_leave_out_are_an_error(tmp_path):
+    for name in ("a.png", "b.webp"):
+        folder = tmp_path / "train" / "cat"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(folder / name)
+    with pytest.raises(ValueError, match="1 pictures.*b.webp"):
+        data.load("image_folder", tmp_path, "train")
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_a_data_set_of_tfds_needs_colours_and_a_class_each(tmp_path, colours):
+    import tensorflow_datasets as tfds
+
+    def info(builder):
+        features = {"image": tfds.features.Image(shape=(8, 8, colours))}
+        if colours == 1:
+            features["label"] = tfds.features.ClassLabel(names=["a"])
+        return builder.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features)
+        )
+
+    def examples(builder, download):
+        image = np.zeros((8, 8, colours), "uint8")
+        example = {"image": image} | ({"label": 0} if colours == 1 else {})
+        return {"train": iter([(0, example)])}
+
+    name = f"Other{colours}Images"
+    type(
+        name,
+        (tfds.core.GeneratorBasedBuilder,),
+        {
+            "VERSION": tfds.core.Version("1.0.0"),
+            "_info": info,
+            "_split_generators": examples,
+            "_generate_examples": None,
+            "__module__": __name__,
+        },
+    )
+    with pytest.raises(ValueError, match="must have an `image` in colour"):
+        data.load(f"other{colours}_images", tmp_path, "train")
+
+
 def test_missing_data_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match="--data-dir"):
         data.load("tiny_imagenet", tmp_path, "train")
@@ -313,27 +355,89 @@ def numpy_crops(images, settings):
 BOTH_CROPS = pytest.mark.parametrize("cropped", [tensorflow_crops, numpy_crops])
 
 
-@BOTH_CROPS
-def test_crops_differ_and_half_are_flipped(cropped):
-    """Red tells the column of a pixel, green its row."""
-    ramps = np.zeros((32, 32, 3), "uint8")
-    ramps[..., 0], ramps[..., 1] = np.arange(32), np.arange(32)[:, None]
-    images = np.repeat(ramps[None], 400, axis=0)
-    crop = cropped(images, small_recipe()["data"]) / 31
-    left, right = crop[:, 0, 0, 0], crop[:, 0, -1, 0]
-    assert 0.4 < np.mean(left > right) < 0.6
-    left, right = np.minimum(left, right), np.maximum(left, right)
-    top, bottom = crop[:, 0, 0, 1], crop[:, -1, 0, 1]
+def photo_crops(images, settings):
+    """Of one image at a time, as those that are stored."""
+    crops_of = [
+        crops.random_resized_crop_of_photo(
+            tf.constant(image),
+            image.shape[0],
+            settings["crop_area"],
+            settings["crop_aspect_ratio"],
+            [0, number],
+        )
+        for number, image in enumerate(images)
+    ]
+    return np.stack(crops_of)
+
+
+EVERY_CROP = pytest.mark.parametrize(
+    "cropped", [tensorflow_crops, numpy_crops, photo_crops]
+)
+
+
+def edges_of_crops(cropped, shape):
+    """Return left, right, top and bottom of 300 crops, as shares of the
+    image, and which are flipped."""
+    down, across = (np.linspace(0, 255, size).round() for size in shape)
+    ramps = np.zeros((*shape, 3), "uint8")
+    ramps[..., 0], ramps[..., 1] = across, down[:, None]
+    images = np.repeat(ramps[None], 300, axis=0)
+    crop = cropped(images, small_recipe()["data"]) / 255
+    ends = crop[:, 0, 0, 0], crop[:, 0, -1, 0]
+    left, right = np.minimum(*ends), np.maximum(*ends)
+    return left, right, crop[:, 0, 0, 1], crop[:, -1, 0, 1], ends[0] > ends[1]
+
+
+@EVERY_CROP
+@pytest.mark.parametrize("shape", [(96, 96), (96, 144), (144, 96)])
+def test_crops_differ_and_half_are_flipped(cropped, shape):
+    left, right, top, bottom, flipped = edges_of_crops(cropped, shape)
+    assert 0.4 < np.mean(flipped) < 0.6
     width, height = right - left, bottom - top
-    area, ratio = width * height, width / height
-    assert 0.34 < area.min() < 0.4 and area.max() > 0.9
-    assert 0.74 < ratio.min() < 0.8 and 1.25 < ratio.max() < 1.35
+    area, ratio = width * height, width / height * shape[1] / shape[0]
+    # Nearly a square of pixels, whatever the shape of the image.
+    assert 0.72 < ratio.min() < 0.82 and 1.22 < ratio.max() < 1.36
+    assert 0.32 < area.min() < 0.42
+    largest = min(1, 4 / 3 * min(shape) / max(shape))
+    assert 0.9 * largest < area.max() < 1.01 * largest
     free = (width < 0.9) & (height < 0.9)
     across = left[free] / (1 - width[free])
     down = top[free] / (1 - height[free])
     for place in (across, down):
-        assert place.min() < 0.05 and place.max() > 0.95
+        assert place.min() < 0.06 and place.max() > 0.94
     assert abs(np.corrcoef(across, down)[0, 1]) < 0.2
+
+
+@EVERY_CROP
+def test_crops_of_a_panorama_are_as_high_as_it_is(cropped):
+    """The least area of the recipe would be wider than it may be."""
+    left, right, top, bottom, _ = edges_of_crops(cropped, (32, 320))
+    assert np.allclose(top, 0, atol=0.03) and np.allclose(bottom, 1, atol=0.03)
+    ratio = 10 * (right - left)
+    # A step of the colour is 0.04 wide.
+    assert np.abs(ratio - 4 / 3).max() < 0.1
+    assert left.min() < 0.05 and right.max() > 0.95
+
+
+def test_crops_of_photos_have_no_false_patterns():
+    """Of stripes as fine as pixels, a small picture is grey."""
+    stripes = np.zeros((200, 320, 3), "uint8")
+    stripes[:, ::2] = 255
+    for number in range(5):
+        crop = crops.random_resized_crop_of_photo(
+            tf.constant(stripes), 16, (0.35, 1.0), (0.75, 1.333), [0, number]
+        )
+        assert np.abs(crop - 127.5).max() < 15
+
+
+def test_padded_crops_are_for_squares_of_one_size():
+    recipe = small_recipe(data={"crop_padding": 4})
+    wide = np.zeros((8, 16, 20, 3), "uint8")
+    split = ArraySplit(wide, np.zeros(8, "int32"), ["a"])
+    stored = StoredSplit(tf.data.Dataset.range(8), None, 8, ["a"])
+    for refused in (split, stored):
+        with pytest.raises(ValueError, match="`data.crop_padding` is for squ"):
+            data.training_batches(refused, recipe)
 
 
 @pytest.mark.parametrize("wide", [True, False])
@@ -483,11 +587,6 @@ def test_a_larger_magnitude_changes_more():
         result, _ = BatchAugmentation(settings, seed=1)(0, images, tf.eye(32))
         changes.append(np.abs(result - images).mean())
     assert changes[1] > 1.5 * changes[0]
-
-
-def test_an_unknown_augmentation_is_an_error():
-    with pytest.raises(ValueError, match="cutmix"):
-        BatchAugmentation({"cutmix": 1.0}, seed=1)
 
 
 def test_augmented_batches_are_the_same_for_the_same_seed():

@@ -139,7 +139,8 @@ def test_every_form_of_a_model_measures_the_same(model, data_dir, tmp_path):
         tmp_path / "saved",
         tmp_path / "model.tflite",
     )
-    for name in ("model.keras", "saved", "model.tflite"):
+    keras_attn.export(model, tmp_path / "model.onnx")
+    for name in ("model.keras", "saved", "model.tflite", "model.onnx"):
         per_class = tmp_path / "classes.csv"
         result = CliRunner().invoke(
             evaluate.app,
@@ -185,6 +186,19 @@ def test_a_run_is_measured_with_its_weights(data_dir, tmp_path):
             measured = json.loads(result.output.splitlines()[-1])
             assert measured["data"] == "tiny_imagenet"
             assert measured["loss"] == pytest.approx(expected["loss"], abs=1e-3)
+
+
+def test_a_file_that_is_no_onnx_is_named(tmp_path):
+    arguments = ["--data", "tiny_imagenet", "--data-dir", str(tmp_path)]
+    with pytest.raises(SystemExit, match="a.onnx: there is no such file"):
+        evaluate.app(
+            [str(tmp_path / "a.onnx"), *arguments], standalone_mode=False
+        )
+    (tmp_path / "a.onnx").write_text("no graph")
+    with pytest.raises(SystemExit, match="a.onnx is no ONNX file"):
+        evaluate.app(
+            [str(tmp_path / "a.onnx"), *arguments], standalone_mode=False
+        )
 
 
 def test_a_model_in_a_file_needs_the_name_of_a_data_set(model, tmp_path):

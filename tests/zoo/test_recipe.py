@@ -40,7 +40,8 @@ def test_a_command_tells_its_recipe_with_the_overrides(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text(RECIPE)
     command = (
-        f"python -m zoo.train {path} --set training.seed=1 --set "
+        f"KERAS_BACKEND=jax python -m zoo.train {path} "
+        "--strategy none --set training.seed=1 --set "
         "'model.arguments.attention_stages=[2, 3]' --data-dir DIR --out DIR"
     )
     read = recipe.of_command(command)
@@ -67,6 +68,18 @@ def test_a_malformed_override_is_an_error(tmp_path, override):
         ("data.crop_padding=4", "wrong at data"),
         ("data.crop_area=[0.0, 1.0]", "wrong at data.crop_area.0: 0.0"),
         ("data.training_sizes=[{from_epoch=1,size=16}]", "from_epoch: 0 was"),
+        ("data.training_sizes=[{from_epoch=0,sise=16}]", "training_sizes.0"),
+        ("data.training_sizes=[{size=16}]", "training_sizes.0"),
+        (
+            "data.training_sizes=[{from_epoch=0,size=16},{from_epoch=1}]",
+            "training_sizes.1: 'size' is",
+        ),
+        (
+            "data.training_sizes=[{from_epoch=0,size=16},"
+            "{from_epoch=2,size=16},{from_epoch=1,size=16}]",
+            r"in the order of the epochs.*\[0, 2, 1\]",
+        ),
+        ("augmentation.cutmix_alpha=2.0", "cutmix_alpha: 2.0 is greater"),
         ("augmentation.cutmix=1.0", "wrong at augmentation: .*'cutmix'"),
         ("equivariance.scale=1.1", "wrong at equivariance: 'center_weight'"),
         ("model.dtype_policy=bfloat", "wrong at model.dtype_policy: 'bfloat'"),

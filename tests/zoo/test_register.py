@@ -82,12 +82,22 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
 
     # A manifest that it would spoil is left alone, as is the file.
-    before = file.read_bytes(), Path(manifest.FILE_NAME).read_bytes()
+    path = Path(manifest.FILE_NAME)
+    others = document | {"class_names": {"tiny_imagenet": ["a", "b", "c"]}}
+    json_files.write(path, others)
+    before = file.read_bytes(), path.read_bytes()
+    with pytest.raises(ValueError, match="other classes.*'a', 'b', 'c'"):
+        register.register(run, weight_id, data_dir)
+    assert before == (file.read_bytes(), path.read_bytes())
+    json_files.write(path, document)
+    before = file.read_bytes(), path.read_bytes()
     monkeypatch.setattr(register.macs, "count", lambda *arguments: -1)
     with pytest.raises(jsonschema.ValidationError):
         register.register(run, weight_id, data_dir)
-    after = file.read_bytes(), Path(manifest.FILE_NAME).read_bytes()
-    assert before == after
+    assert before == (file.read_bytes(), path.read_bytes())
+    monkeypatch.setattr(register.cards, "DATA_SETS", {})
+    with pytest.raises(ValueError, match="tiny_imagenet in zoo.cards"):
+        register.register(run, weight_id, data_dir)
 
 
 def test_compact_files_hold_halves_and_whole_vectors(tmp_path):

@@ -39,7 +39,8 @@ def command(*arguments):
 def test_a_training_writes_what_it_promises(data_dir, tmp_path):
     recipe = small_recipe()
     run = tmp_path / "run"
-    train.start(run, tmp_path / "a.toml", recipe, ["training.seed=0"])
+    path = Path("zoo/recipes/a.toml")
+    train.start(run, path, recipe, ["training.seed=0"])
     result = train.train(recipe, data_dir, run)
 
     assert sorted(path.name for path in run.iterdir()) == [
@@ -87,6 +88,28 @@ def test_another_commit_does_not_go_on_with_a_training(tmp_path):
     json_files.write(tmp_path / "run.json", started | {"commit": 40 * "0"})
     with pytest.raises(ValueError, match="another commit"):
         train.start(tmp_path, tmp_path / "a.toml", recipe, [])
+
+
+def test_another_backend_does_not_go_on_with_a_training(tmp_path):
+    """It would augment the images in another way."""
+    recipe = small_recipe()
+    train.start(tmp_path, Path("a.toml"), recipe, [], "none")
+    (tmp_path / callbacks.BACKUP).touch()
+    started = json.loads((tmp_path / "run.json").read_text())
+    assert started["command"].startswith(
+        "python -m zoo.train a.toml --strategy none"
+    )
+    json_files.write(tmp_path / "run.json", started | {"backend": "jax"})
+    with pytest.raises(ValueError, match="KERAS_BACKEND=jax.*tensorflow"):
+        train.start(tmp_path, Path("a.toml"), recipe, [])
+
+
+def test_the_command_of_another_backend_names_it():
+    command = train._command(Path("my net.toml"), ["a=[1, 2]"], None, "jax")
+    assert command == (
+        "KERAS_BACKEND=jax python -m zoo.train 'my net.toml' "
+        "--set 'a=[1, 2]' --data-dir DIR --out DIR"
+    )
 
 
 def test_the_average_of_the_weights_is_what_is_kept(data_dir, tmp_path):

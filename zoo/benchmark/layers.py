@@ -106,11 +106,7 @@ def _measure(engines, rates, seconds, engine, dtype, size, width, batch):
     case = (size, width, batch, dtype)
     rows, times = {}, {}
     for subject, process in asked.items():
-        try:
-            process.ask("prepare", subject, *case)
-        except RuntimeError as error:  # Out of memory, at the largest sizes.
-            print(f"{subject} {case} is left out: {error}")
-            continue
+        process.ask("prepare", subject, *case)
         rows[subject] = {
             "engine": process.name,
             "dtype": dtype,

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from zoo.data.sources import ArraySplit
 from zoo.data.sources import load as load
 
 EVALUATION_BATCH = 200
@@ -24,7 +25,16 @@ def training_batches(split, recipe, first_epoch=0, part=(0, 1)):
         `(images, one_hot_labels)`: float32 `(n, size, size, 3)` from 0 to
         255, and `(n, classes)`. The last, incomplete batch of each epoch is
         left out.
+
+    Raises:
+        ValueError: for `crop_padding` and images that are not squares of one
+            size, or images that the backend cannot read.
     """
+    if "crop_padding" in recipe["data"] and not _are_squares(split):
+        raise ValueError(
+            "`data.crop_padding` is for square images of one size: use "
+            "`data.crop_area` and `data.crop_aspect_ratio`"
+        )
     if keras.backend.backend() == "tensorflow":
         from zoo.data import tensorflow_batches
 
@@ -57,6 +67,13 @@ def evaluation_batches(split, size, part=(0, 1), devices=1):
     from zoo.data import array_batches
 
     return array_batches.EvaluationBatches(split, size, batch_size, part)
+
+
+def _are_squares(split):
+    if not isinstance(split, ArraySplit):
+        return False
+    _, height, width, _ = split.images.shape
+    return height == width
 
 
 def _evaluation_batch_size(count, devices):

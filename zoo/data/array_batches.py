@@ -131,9 +131,16 @@ def _draw_boxes(random, count, data, image_shape):
         corners = offsets / (np.array(image_shape) - 1)
         return np.concatenate([corners, np.ones((count, 2))], 1), flipped
     area = random.uniform(*data["crop_area"], count)
-    ratio = np.exp(random.uniform(*np.log(data["crop_aspect_ratio"]), count))
-    extent = np.stack([np.sqrt(area / ratio), np.sqrt(area * ratio)], 1)
-    extent = np.minimum(extent, 1)
+    least, most = data["crop_aspect_ratio"]
+    ratio = np.exp(random.uniform(np.log(least), np.log(most), count))
+    ratio *= image_shape[0] / image_shape[1]  # of shares, not of pixels
+    height = np.minimum(np.sqrt(area / ratio), 1)
+    width = np.minimum(np.sqrt(area * ratio), 1)
+    # What was cut off from one side must not make it too narrow or too wide.
+    of_image = image_shape[1] / image_shape[0]
+    height = np.minimum(height, width * of_image / least)
+    width = np.minimum(width, height / of_image * most)
+    extent = np.stack([height, width], 1)
     corners = random.random((count, 2)) * (1 - extent)
     return np.concatenate([corners, extent], 1), flipped
 

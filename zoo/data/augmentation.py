@@ -10,7 +10,6 @@ CutMix are not the shares of the pixels.
 import keras
 
 OPERATIONS = 2  # of RandAugment, on each image
-SETTINGS = {"rand_augment_magnitude", "cutmix_alpha", "mixup_alpha"}
 
 
 class BatchAugmentation:
@@ -28,18 +27,9 @@ class BatchAugmentation:
             `mixup_alpha` (the parameter of their beta distribution). With
             both of the latter, batches get one and the other in turn.
         seed: Integer from 1.
-
-    Raises:
-        ValueError: for an unknown setting.
     """
 
     def __init__(self, settings, seed):
-        unknown = settings.keys() - SETTINGS
-        if unknown:
-            raise ValueError(
-                f"The table [augmentation] may have {sorted(SETTINGS)}. "
-                f"Received: {sorted(unknown)}"
-            )
         self.rand_augment = None
         if "rand_augment_magnitude" in settings:
             self.rand_augment = _rand_augment(

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from keras_attn import images as image_files
+
 MOST_IN_MEMORY = 4e9  # bytes
 # How TFDS calls the images that a network is evaluated on.
 EVALUATION_SPLITS = ("val", "validation", "test")
+# What tfds.ImageFolder reads; it leaves out other pictures without a word.
+FOLDER_EXTENSIONS = (".jpeg", ".jpg", ".png")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +79,9 @@ def load(name, data_dir, split):
         An `ArraySplit` or a `StoredSplit`.
 
     Raises:
-        ValueError: for an unknown data set or split.
+        ValueError: for an unknown data set or split, a data set without
+            pictures in colour and one class each, or a folder with pictures
+            that are neither JPEG nor PNG.
         FileNotFoundError: if the folder is not that data set, or cannot
             become it.
     """
@@ -176,8 +182,15 @@ def _tensorflow_dataset(name, data_dir, split):
             f"{split!r}."
         )
     count = splits[split].num_examples
-    image = builder.info.features["image"]
-    class_names = list(builder.info.features["label"].names)
+    features = dict(builder.info.features.items())
+    image, label = features.get("image"), features.get("label")
+    in_colour = image is not None and image.shape[-1] == 3
+    if not in_colour or not isinstance(label, tfds.features.ClassLabel):
+        raise ValueError(
+            f"The data set {name} must have an `image` in colour and a `label` "
+            f"each. It has: {features}"
+        )
+    class_names = list(label.names)
     if None in image.shape or count * np.prod(image.shape) > MOST_IN_MEMORY:
         images = builder.as_dataset(
             split=split,
@@ -197,6 +210,17 @@ def _image_folder(folder):
         raise FileNotFoundError(
             f"{folder} is no folder of images: it has no folder 'train'. Pass "
             "one with train/CLASS/* and val/CLASS/* as --data-dir."
+        )
+    left_out = [
+        file
+        for file in image_files.find(folder)
+        if file.suffix.lower() not in FOLDER_EXTENSIONS
+    ]
+    if left_out:
+        raise ValueError(
+            f"{folder} has {len(left_out)} pictures that are not "
+            f"{', '.join(FOLDER_EXTENSIONS)}, such as {left_out[0]}: convert "
+            "them, or remove them"
         )
     return tfds.ImageFolder(str(folder))
 

@@ -85,9 +85,14 @@ def _from_storage(split, recipe, epochs, size):
 
         def cropped(index, stored_and_label):
             stored, label = stored_and_label
-            image = split.decode(stored)
-            image_seed = tf.random.fold_in(seed, index)
-            return _crop(image[None], data, size, image_seed)[0], label
+            image = crops.random_resized_crop_of_photo(
+                split.decode(stored),
+                size,
+                data["crop_area"],
+                data["crop_aspect_ratio"],
+                tf.random.fold_in(seed, index),
+            )
+            return tf.ensure_shape(image, (size, size, 3)), label
 
         images = split.images.shuffle(
             SHUFFLED_IMAGES,
