@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_attn import applications
 from keras_attn import images as image_files
+from keras_attn.applications import attention_types
 from keras_attn.replacing import replacing
 from keras_attn.weights import files
 from keras_attn.weights import golden
@@ -238,7 +239,8 @@ def load(weights, classes=None, input_shape=None, verify=False):
               `"hf://ORG/NAME@REVISION"`, of a repository made by
               `zoo.publish`;
             - the path of a folder with such a repository's files;
-            - the path of a `.keras` file, which is read in Keras's safe mode.
+            - the path of a `.keras` file, which is read in Keras's safe mode,
+              and comes back compiled if Keras knows its loss and metrics.
               `Classifier.save` writes one with the class names in it.
         classes: Names of other classes, or another number of classes: the
             body is kept, the classifier starts random. The number that the
@@ -274,12 +276,14 @@ def load(weights, classes=None, input_shape=None, verify=False):
         _check_as_it_is(path, classes, input_shape, verify)
         return _from_keras_file(path)
     if entry is not None:
+        constructor = _constructor(entry)  # before it is downloaded
         file = files.locate(entry)
     else:
         entry = manifest.single_entry(path / hub.DESCRIPTION)
+        constructor = _constructor(entry)
         file = files.verified(path / hub.WEIGHTS, entry)
     count, class_names = _classes(classes, entry)
-    model = _constructor(entry)(
+    model = constructor(
         **entry.arguments,
         weights=file,
         classes=count,
@@ -362,6 +366,7 @@ def _constructor(entry):
             f"The manifest names an unknown constructor for {entry.id}. "
             f"Received: constructor={entry.constructor!r}"
         )
+    attention_types.get(entry.arguments.get("attention"))  # or an error
     return getattr(applications, entry.constructor)
 
 
@@ -380,7 +385,7 @@ def _from_keras_file(path):
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}")
     try:
-        model = keras.saving.load_model(path, safe_mode=True)
+        model = _read_keras_file(path)
         with zipfile.ZipFile(path) as archive:
             if hub.DESCRIPTION not in archive.namelist():
                 return Classifier(model, None)
@@ -390,6 +395,14 @@ def _from_keras_file(path):
         raise ValueError(
             f"{path} cannot be loaded: {type(error).__name__}: {error}"
         ) from error
+
+
+def _read_keras_file(path):
+    try:
+        return keras.saving.load_model(path, safe_mode=True)
+    except TypeError:
+        # A loss or metric that only the program knows that trained it.
+        return keras.saving.load_model(path, safe_mode=True, compile=False)
 
 
 def _checked(description):

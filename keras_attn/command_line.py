@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+import keras_attn
 from keras_attn.replacing import replacing
 from keras_attn.weights import files
 from keras_attn.weights import manifest
@@ -59,6 +60,27 @@ def printable(text):
     return "".join(letter for letter in words if letter.isprintable())
 
 
+def _print_version(asked):
+    if asked:
+        print(keras_attn.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+):
+    pass
+
+
 @app.command()
 def classify(
     images: Annotated[
@@ -94,6 +116,8 @@ def classify(
     _check_picture_path(explain, paths)
     classifier = _load(model)
     _check_classifies(classifier, model)
+    if explain:
+        _check_attends(classifier)
     answers, shown = [], []
     with Progress(
         console=errors, transient=True, disable=not errors.is_terminal
@@ -144,10 +168,14 @@ def _check_classifies(classifier, name):
         fail(f"{name} does not say which size its images have")
 
 
+def _check_attends(classifier):
+    from keras_attn import explanation
+
+    _or_fail(explanation.check_attends, classifier.model)
+
+
 def _load(weight_id):
     _start_keras_quietly()
-    import keras_attn
-
     return _or_fail(keras_attn.load, weight_id)
 
 
@@ -316,8 +344,6 @@ def export(
     if (quantize == "int8") != (data is not None):
         fail("--quantize int8 needs --data, and nothing else does")
     _start_keras_quietly()
-    import keras_attn
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:

@@ -57,6 +57,15 @@ def draw(model, images, pictures, captions):
     return grid
 
 
+def check_attends(model):
+    """Raise a `ValueError` for what `draw` could not draw of a model.
+
+    Args:
+        model: A model as for `draw`, with a known size of its images.
+    """
+    _last_maps(model, np.zeros((1, *model.input_shape[1:]), "uint8"))
+
+
 def tile_size(height, width):
     """Return the width and height in a tile of what has these proportions."""
     scale = TILE / max(height, width)

@@ -65,7 +65,7 @@ def insert_attention(model, layer, after, residual=None):
     resnet = keras.applications.ResNet50()
     model = keras_attn.insert_attention(
         resnet,
-        keras_attn.layers.RectangularAttention2D(),
+        keras_attn.layers.RectangularAttention2D(area_penalty=0.1),
         after="conv4_block6_out",
     )
     ```

@@ -34,6 +34,9 @@ class LayerAttention:
         map_size: Height and width of the layer's inputs.
         query: Row and column of the pixel of the images that `query_map` and
             `position_map` belong to.
+        scale: The learned scale of a `ReZero` around the layer itself, which
+            adds this times the layer's outputs to its inputs, or else `None`.
+            At 0 the layer changes nothing, wherever it looks.
         map: `(batch, height, width)`, how much of each pixel the layer lets
             pass (from 0 to 1), or how much all pixels attend to it (the sum
             is 1): `attention_map` of the layer.
@@ -54,6 +57,7 @@ class LayerAttention:
     image_size: tuple[int, int]
     map_size: tuple[int, int]
     query: tuple[int, int]
+    scale: float | None = None
     map: np.ndarray | None = None
     query_map: np.ndarray | None = None
     position_map: np.ndarray | None = None
@@ -198,9 +202,10 @@ def _find_in_graph(model, prefix=""):
 
 def _find_in_layer(layer, inputs, name):
     """The same for one layer that is called with a list of tensors."""
-    if hasattr(layer, "describe_attention"):
+    is_scaled = isinstance(layer, ReZero)
+    if hasattr(layer.layer if is_scaled else layer, "describe_attention"):
         return [(name, layer, inputs[0])]
-    if isinstance(layer, ReZero):
+    if is_scaled:
         return _find_in_layer(layer.layer, inputs, name)
     if has_graph(layer):
         return _find_in_model(layer, inputs, f"{name}/")
@@ -229,6 +234,10 @@ def _find_in_model(model, inputs, prefix):
 
 def _look(name, layer, features, images_shape, query):
     """Return the attention of a layer to a batch."""
+    scale = None
+    if isinstance(layer, ReZero):
+        scale = float(ops.convert_to_numpy(layer.scale))
+        layer = layer.layer
     image_size = feature_maps.map_shape(images_shape, layer.data_format)[:2]
     map_size = feature_maps.map_shape(features.shape, layer.data_format)[:2]
     query = _checked(query, image_size)
@@ -248,6 +257,7 @@ def _look(name, layer, features, images_shape, query):
         image_size=image_size,
         map_size=map_size,
         query=query,
+        scale=scale,
         **shown,
     )
 

@@ -33,7 +33,8 @@ def plot_attention(
     where the attention is least, yellow where it is most. The title tells
     these two values; differences of less than 2 % do not reach yellow. A
     rectangle of `RectangularAttention2D` is outlined as far as it lies on the
-    image. `ChannelAttention2D` has no map and is left out.
+    image. `ChannelAttention2D` has no map and is left out. Of a layer inside
+    `ReZero` the title tells the scale, too: at 0 it changes nothing yet.
 
     Args:
         model: A `keras.Model`, as for `keras_attn.attention_maps`.
@@ -193,6 +194,8 @@ def _draw_attention(axes, attention, field, index):
         row, column = attention.query
         axes.plot(column + 0.5, row + 0.5, "+", color=LINE_COLOR, markersize=9)
         title = f"{TITLES[field]}: {title}"
+    if attention.scale is not None:
+        title = f"{title}, scale {attention.scale:.2g}"
     if attention.rectangles is not None:
         corners = attention.corners()[index]
         axes.fill(*corners.T, fill=False, edgecolor=LINE_COLOR, linewidth=2)

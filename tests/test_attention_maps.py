@@ -314,6 +314,19 @@ def test_inserted_layers_are_seen_beside_their_shortcut():
     np.testing.assert_allclose(results[1].map, to_numpy(expected), atol=1e-6)
 
 
+def test_the_scale_of_a_shortcut_is_told():
+    """At zero, an inserted layer changes nothing, wherever it looks."""
+    model = gated_model()
+    gate = PositionwiseAttention2D(3)
+    new = keras_attn.insert_attention(model, gate, "conv")
+    new.get_layer("conv_attention").scale.assign(-0.5)
+    inserted, *others = keras_attn.attention_maps(new, images_of(new))
+    assert inserted.layer_type == "PositionwiseAttention2D"
+    assert inserted.scale == -0.5
+    assert inserted.resized().scale == -0.5
+    assert [other.scale for other in others] == [None, None]
+
+
 def test_models_inside_models_and_layers_that_are_called_twice():
     body = gated_model()
     shared = PositionwiseAttention2D(3, name="shared")

@@ -1,5 +1,6 @@
 """`keras-attn`, as people type it."""
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -112,7 +113,7 @@ def test_explain_tells_of_a_network_without_attention(tmp_path):
     result = run(
         "classify", CAT, "--model", model, "--explain", picture, status=1
     )
-    assert "no attention" in result.stderr
+    assert "no attention" in result.stderr and result.stdout == ""
     assert not picture.exists()
 
 
@@ -204,6 +205,11 @@ def test_only_the_command_does_without_the_layers(
     monkeypatch.setattr(sys, "orig_argv", words)
     monkeypatch.setattr(sys, "argv", ["-m" if by_module else words[0]])
     assert keras_attn._is_command() == is_command
+
+
+def test_the_version_is_that_of_the_package():
+    assert run("--version").stdout.strip() == keras_attn.__version__
+    assert importlib.metadata.version("keras-attn") == keras_attn.__version__
 
 
 def test_help_names_every_command():

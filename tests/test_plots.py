@@ -14,6 +14,7 @@ from keras_attn.layers import ExplicitAttention2D
 from keras_attn.layers import GlobalSelfAttention2D
 from keras_attn.layers import PositionwiseAttention2D
 from keras_attn.layers import RectangularAttention2D
+from keras_attn.layers import ReZero
 from tests.applications.common import randomize
 
 SIZE = (12, 16)
@@ -175,6 +176,15 @@ def test_a_query_draws_its_own_maps_and_a_cross():
             panel.get_images()[1].get_array(), values[0]
         )
     assert "by position" in panels[3].get_title()
+
+
+def test_the_title_tells_the_scale_of_a_shortcut():
+    gate = PositionwiseAttention2D(3)
+    model = model_of(ReZero(gate, name="first"), PositionwiseAttention2D(3))
+    model.get_layer("first").scale.assign(-0.25)
+    _, first, second = drawn(keras_attn.plot_attention(model, some_images(1)))
+    assert first.get_title().endswith(", scale -0.25")
+    assert "scale" not in second.get_title()
 
 
 def test_titles_lie_on_the_figure_and_apart():

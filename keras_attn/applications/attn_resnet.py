@@ -89,6 +89,8 @@ def AttnResNet(
         tells what became of each variable.
 
     Raises:
+        FileNotFoundError, PermissionError, ConnectionError, OSError: if the
+            weights are not there, or cannot be downloaded.
         ValueError: for an unknown attention type, pooling or stem, stages
             that the network has not, an input shape that does not fit, or
             weights that do not fit the network.

@@ -16,7 +16,7 @@ DOCSTRING = """{summary}
         include_top: Boolean, whether to end in global average pooling and a
             dense classifier.
         weights: `None` for random weights, the tag of a published weight of
-            this network (`"{architecture}.TAG"` in
+            this network ({published} in
             `keras_attn.list_models()` has the tag `"TAG"`), a whole id, an
             address on the Hugging Face Hub (`"hf://ORG/NAME"`, also with
             `"@REVISION"`), or the path of a `.weights.h5` file, which does
@@ -49,9 +49,11 @@ DOCSTRING = """{summary}
         default its outputs are class probabilities `(batch, classes)`.
 
     Raises:
+        FileNotFoundError, PermissionError, ConnectionError, OSError: if the
+            weights are not there, or cannot be downloaded.
         ValueError: as `keras_attn.applications.AttnResNet` does, and if a
-            published weight was trained with other `stem_strides` or
-            `attention_stages`.
+            published weight was trained with another `attention`, or other
+            `stem_strides` or `attention_stages`.
 
     Reference:
         {reference}
@@ -92,6 +94,7 @@ def any_attention(
     ):
         attended = attended_architecture(architecture, attention)
         entry = weights_of(attended, weights)
+        check_attention(entry, architecture, attention)
         defaults = {
             "stem_strides": default_stem_strides,
             "attention_stages": None,  # those of the attention type
@@ -139,7 +142,8 @@ def any_attention(
     construct.__doc__ = DOCSTRING.format(
         summary=f"ResNet of {blocks} {kind} blocks, {width} filters wide.",
         attention=ATTENTION_ARGUMENT,
-        architecture=architecture,
+        published=f'`"{architecture}.TAG"`, or with a named attention '
+        f'`"ATTENTION_{architecture}.TAG"`,\n           ',
         stem_strides=default_stem_strides,
         last_stage=last_stage,
         reference="[He et al., 2016](https://arxiv.org/abs/1512.03385)",
@@ -167,7 +171,7 @@ def one_attention(name, base, attention, summary, reference):
     construct.__doc__ = DOCSTRING.format(
         summary=summary,
         attention="",
-        architecture=attended_architecture(base.architecture, attention),
+        published=f'`"{attention}_{base.architecture}.TAG"`',
         stem_strides=base.stem_strides,
         last_stage=base.last_stage,
         reference=reference,
@@ -199,6 +203,26 @@ def weights_of(architecture, weights):
         return None
     is_tag = isinstance(weights, str) and not set("./\\") & set(weights)
     return published(f"{architecture}.{weights}" if is_tag else weights)
+
+
+def check_attention(entry, architecture, attention):
+    """Raise an error for a published weight whose id tells that it is of this
+    architecture, and of another attention type.
+
+    Args:
+        entry: The `Entry` of a published weight, or `None`.
+        architecture: String, without attention.
+        attention: As for the constructors.
+    """
+    if entry is None or not (attention is None or isinstance(attention, str)):
+        return
+    for trained in (None, *ATTENTION_TYPES):
+        name = attended_architecture(architecture, trained)
+        if entry.id.startswith(f"{name}.") and trained != attention:
+            raise ValueError(
+                f"The weight {entry.id} was trained with "
+                f"attention={trained!r}. Received: attention={attention!r}"
+            )
 
 
 def trained_arguments(entry, given, own_stages):

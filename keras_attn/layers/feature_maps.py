@@ -112,7 +112,24 @@ def mean_magnitude(weights):
     return ops.mean(ops.abs(weights), axis=1)
 
 
-def table_sizes(layer_name, input_shape, max_size, data_format):
+def add_tables(layer, input_shape):
+    """Add the variables that `layer.TABLES` names, the column's before the
+    row's, as large as its inputs or its `max_size` need."""
+    sizes = _table_sizes(
+        type(layer).__name__, input_shape, layer.max_size, layer.data_format
+    )
+    for attribute, size in zip(layer.TABLES.values(), sizes):
+        table = layer.add_weight(
+            name=attribute,
+            shape=(2 * size - 1, layer.key_dim),
+            initializer=keras.initializers.RandomNormal(
+                stddev=layer.key_dim**-0.5
+            ),
+        )
+        setattr(layer, attribute, table)
+
+
+def _table_sizes(layer_name, input_shape, max_size, data_format):
     """Return the pixels of a column and of a row that tables must serve."""
     height, width, _ = map_shape(input_shape, data_format)
     if max_size is None and None in (height, width):

@@ -119,18 +119,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             self._build_position(input_shape)
 
     def _build_position(self, input_shape):
-        sizes = feature_maps.table_sizes(
-            type(self).__name__, input_shape, self.max_size, self.data_format
-        )
-        for axis, size in zip(("column", "row"), sizes):
-            table = self.add_weight(
-                name=f"{axis}_table",
-                shape=(2 * size - 1, self.key_dim),
-                initializer=keras.initializers.RandomNormal(
-                    stddev=self.key_dim**-0.5
-                ),
-            )
-            setattr(self, f"{axis}_table", table)
+        feature_maps.add_tables(self, input_shape)
         self.column_norm = keras.layers.BatchNormalization(
             momentum=0.9,
             epsilon=1e-5,

@@ -78,14 +78,10 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape):
-        name = type(self).__name__
         channels = feature_maps.known_channels(
-            name, input_shape, self.data_format
+            type(self).__name__, input_shape, self.data_format
         )
         self.input_spec = feature_maps.input_spec(channels, self.data_format)
-        sizes = feature_maps.table_sizes(
-            name, input_shape, self.max_size, self.data_format
-        )
         self.kernel = self.add_weight(
             name="query_key_value_kernel",
             shape=(channels, 2 * self.key_filters + self.filters),
@@ -96,15 +92,7 @@ class RelativeSelfAttention2D(keras.layers.Layer):
             shape=(self.filters, self.filters),
             initializer="glorot_uniform",
         )
-        for axis, size in zip(("column", "row"), sizes):
-            table = self.add_weight(
-                name=f"{axis}_table",
-                shape=(2 * size - 1, self.key_dim),
-                initializer=keras.initializers.RandomNormal(
-                    stddev=self.key_dim**-0.5
-                ),
-            )
-            setattr(self, f"{axis}_table", table)
+        feature_maps.add_tables(self, input_shape)
 
     def load_own_variables(self, store):
         super().load_own_variables(feature_maps.fit_tables(self, store))

@@ -26,8 +26,8 @@ class LoadReport:
         source: The file that was loaded.
         loaded: Variables that were loaded as they are.
         adapted: Positional tables that were interpolated to another size.
-        reinitialized: Classifier variables that have random values, because
-            the classes differ.
+        reinitialized: Classifier variables that were not loaded, because the
+            classes differ: those of a new network are random.
         left_out: Stored classifier variables that the network, having no
             top, does not use.
     """
@@ -59,9 +59,9 @@ def load_weights(model, weights):
     numbers of Keras's file format. A file does not say what has no variables:
     the network must have the `stem_strides` of the weights, which are checked
     for published ones only. Two differences are allowed, and told by a warning
-    and in the report: another number of classes keeps the body and leaves the
-    classifier random; another input size interpolates the tables of relative
-    positions.
+    and in the report: another number of classes leaves the classifier as it is
+    (random in a new network); another input size interpolates the tables of
+    relative positions.
 
     Args:
         model: A `keras.Model` built by `keras_attn.applications`.
@@ -112,7 +112,7 @@ def published(weights):
     text = os.fspath(weights)
     if text.startswith(hub.SCHEME):
         return hub.entry(text)
-    is_path = not isinstance(weights, str) or text.endswith(".h5")
+    is_path = not isinstance(weights, str) or text.endswith((".h5", ".keras"))
     if is_path or {os.path.sep, os.path.altsep} & set(text):
         return None
     return manifest.entry(text)
@@ -136,7 +136,8 @@ def _path(weights):
         raise FileNotFoundError(f"There is no weights file {path}")
     if not path.name.endswith(".weights.h5"):
         raise ValueError(
-            f"The name of a weights file ends in .weights.h5. Received: {path}"
+            "The name of a weights file ends in .weights.h5; a .keras file is "
+            f"for keras_attn.load. Received: {path}"
         )
     return path
 

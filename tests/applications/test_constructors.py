@@ -106,6 +106,15 @@ def test_stages_given_to_a_published_weight_must_be_its_own():
         applications.CRAMResNet18Small(weights=weights, stem_strides=0)
 
 
+@pytest.mark.parametrize("attention", [None, "gsa"])
+def test_a_published_weight_must_be_of_the_attention_type(attention):
+    weights = "positionwise_resnet14_small.cifar100_32"
+    with pytest.raises(ValueError, match=f"'positionwise'.*{attention}"):
+        applications.AttnResNet14Small(attention, weights=weights)
+    plain = applications.AttnResNet14Small(weights="resnet14_small.cifar100_32")
+    assert plain.load_report.loaded
+
+
 def test_an_unknown_argument_is_a_type_error():
     with pytest.raises(TypeError, match="attention"):
         applications.CRAMResNet18(attention="gsa")

@@ -107,11 +107,29 @@ def test_class_names_that_are_not_there_are_named(tmp_path):
         manifest.read(path)
 
 
-def test_a_folder_of_another_constructor_is_refused(tmp_path):
-    write_description(tmp_path, constructor="EvilResNet50")
-    (tmp_path / hub.WEIGHTS).write_bytes(b"weights")
-    with pytest.raises(ValueError, match="constructor='EvilResNet50'"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"constructor": "EvilResNet50"}, "constructor='EvilResNet50'"),
+        (
+            {
+                "constructor": "AttnResNet50",
+                "arguments": {"stem_strides": 4, "attention": "evil"},
+            },
+            "attention='evil'",
+        ),
+    ],
+)
+def test_another_network_is_refused_before_its_weights_are_fetched(
+    tmp_path, monkeypatch, changes, message
+):
+    write_description(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
         keras_attn.load(tmp_path)
+    entry = manifest.single_entry(tmp_path / hub.DESCRIPTION)
+    monkeypatch.setattr(hub, "entry", lambda address: entry)
+    with pytest.raises(ValueError, match=message):
+        keras_attn.load("hf://org/name")
 
 
 def test_a_description_is_of_one_weight(tmp_path):

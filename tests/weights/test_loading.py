@@ -162,8 +162,9 @@ def test_a_missing_file_is_named():
 def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "model.keras"
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match="ends in .weights.h5"):
-        load_weights(small_network(None), path)
+    for given in (path, str(path)):
+        with pytest.raises(ValueError, match="keras file is for keras_attn.lo"):
+            load_weights(small_network(None), given)
     other = tmp_path / "other.weights.h5"
     with h5py.File(other, "w") as file:
         file["layers/something/else"] = 1

@@ -280,6 +280,29 @@ def test_a_fine_tuned_classifier_keeps_its_names(tmp_path):
     assert probability == pytest.approx(expected.max(), abs=1e-5)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_classifier_loads_without_the_loss_it_was_trained_with(
+    tmp_path, known
+):
+    """Compiled if Keras knows the loss, and to predict in either case."""
+    classifier = keras_attn.load(WEIGHT, classes=["cat", "dog"])
+
+    def of_ones_own(y_true, y_pred):
+        return keras.ops.mean(keras.ops.square(y_true - y_pred))
+
+    loss = "mean_squared_error" if known else of_ones_own
+    classifier.model.compile("adam", loss)
+    pictures = np.zeros((1, *classifier.input_size, 3), "uint8")
+    classifier.model.fit(pictures, np.eye(2)[:1], verbose=0)
+    classifier.save(tmp_path / "mine.keras")
+    mine = keras_attn.load(tmp_path / "mine.keras")
+    np.testing.assert_allclose(
+        mine.predict(pictures), classifier.predict(pictures), atol=1e-5
+    )
+    assert mine.class_names == ("cat", "dog")
+    assert mine.model.compiled == known
+
+
 @pytest.mark.parametrize(
     "classes",
     [
