@@ -16,11 +16,11 @@ DOCSTRING = """{summary}
         include_top: Boolean, whether to end in global average pooling and a
             dense classifier.
         weights: `None` for random weights, the tag of a published weight of
-            this network ({published} in
-            `keras_attn.list_models()` has the tag `"TAG"`), a whole id, an
-            address on the Hugging Face Hub (`"hf://ORG/NAME"`, also with
-            `"@REVISION"`), or the path of a `.weights.h5` file, which does
-            not say its `stem_strides`: pass those of its network.
+            this network, a whole id, an address on the Hugging Face Hub
+            (`"hf://ORG/NAME"`, also with `"@REVISION"`), or the path of a
+            `.weights.h5` file, which does not say its `stem_strides`: pass
+            those of its network. The tag is `"TAG"` where
+            `keras_attn.list_models()` has {ids}.
         input_tensor: Optional Keras tensor to use as the image input.
         input_shape: Shape of one image, without the batch. Defaults to the
             size of a published weight, or else to 224 x 224 x 3 (64 x 64 or
@@ -142,8 +142,7 @@ def any_attention(
     construct.__doc__ = DOCSTRING.format(
         summary=f"ResNet of {blocks} {kind} blocks, {width} filters wide.",
         attention=ATTENTION_ARGUMENT,
-        published=f'`"{architecture}.TAG"`, or with a named attention '
-        f'`"ATTENTION_{architecture}.TAG"`,\n           ',
+        ids=f'`"{architecture}.TAG"`, or `"gsa_{architecture}.TAG"` for GSA',
         stem_strides=default_stem_strides,
         last_stage=last_stage,
         reference="[He et al., 2016](https://arxiv.org/abs/1512.03385)",
@@ -171,7 +170,7 @@ def one_attention(name, base, attention, summary, reference):
     construct.__doc__ = DOCSTRING.format(
         summary=summary,
         attention="",
-        published=f'`"{attention}_{base.architecture}.TAG"`',
+        ids=f'`"{attended_architecture(base.architecture, attention)}.TAG"`',
         stem_strides=base.stem_strides,
         last_stage=base.last_stage,
         reference=reference,
