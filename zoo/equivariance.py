@@ -199,13 +199,17 @@ def _columns(rectangles):
 
 
 def errors(network, images, rotation, scale, translation, seed=0):
-    """Return the mean distances (of centres, of extents, of angles) between
-    the rectangles of moved images and the moved rectangles of the images.
+    """Return how far rectangles are from moving with the images.
 
     Args:
         network: As for `EquivariantTraining`, as are the next but one.
         images: Array `(count, size, size, 3)`, 0 to 255.
         seed: Integer, of the random moves.
+
+    Returns:
+        The mean distances (of centres, of extents, of angles) between the
+        rectangles of moved images and the moved rectangles of the images; and
+        the same for rectangles that stay where they are.
     """
     gate = rectangle_layer(network)
     features = keras.Model(network.input, gate.input)
@@ -215,8 +219,13 @@ def errors(network, images, rotation, scale, translation, seed=0):
     def rectangles(pictures):
         return gate.rectangles(features.predict(pictures, verbose=0))
 
-    distances = rectangle_distances(
-        rectangles(ops.convert_to_numpy(moved(images, *moves))),
-        moved_rectangles(rectangles(images), *moves),
+    before = rectangles(images)
+    after = rectangles(ops.convert_to_numpy(moved(images, *moves)))
+    expected = moved_rectangles(before, *moves)
+    return tuple(
+        tuple(
+            float(ops.mean(distance))
+            for distance in rectangle_distances(found, expected)
+        )
+        for found in (after, before)
     )
-    return tuple(float(ops.mean(distance)) for distance in distances)

@@ -315,6 +315,24 @@ def table_of_radii(rows):
     return _markdown(f"| layer | map | {names} |", lines)
 
 
+def table_of_equivariance(rows):
+    """Return the rows of `zoo.study.equivariance`, with errors as shares of
+    those of rectangles that stay where they are."""
+    header = "| recipe | run | images | centres | extents | angles |"
+    lines = []
+    for row in rows:
+        shares = [
+            f"{row[term] / row[f'still_{term}']:.1%}"
+            for term in ("centers", "extents", "angles")
+        ]
+        run = row["name"].rpartition(".")[2]
+        lines.append(
+            f"| {row['recipe']} | {run} | {row['images']} "
+            f"| {' | '.join(shares)} |"
+        )
+    return _markdown(header, lines)
+
+
 def table_of_pilots(rows):
     """Return the rows of `zoo.study.pilots`, the best first."""
     header = (
@@ -343,6 +361,7 @@ MEASURED = {
     "fine_tuning": (README, table_of_fine_tuning),
     "segmentation": (STUDIES, table_of_segmentation),
     "radii": (STUDIES, table_of_radii),
+    "equivariance": (STUDIES, table_of_equivariance),
     "pilots": (STUDIES, table_of_pilots),
 }
 

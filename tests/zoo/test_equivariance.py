@@ -149,7 +149,7 @@ def test_the_error_of_moved_rectangles_falls_in_training():
         trained.get_layer("conv2_attention").saliency_kernel.assign(
             np.random.default_rng(0).normal(size=(8, 1))
         )
-        before = sum(equivariance.errors(trained, new_images, **moves))
+        before, still = equivariance.errors(trained, new_images, **moves)
         model = equivariance.EquivariantTraining(
             trained, **moves, **dict.fromkeys(WEIGHTS, weight), seed=0
         )
@@ -158,9 +158,28 @@ def test_the_error_of_moved_rectangles_falls_in_training():
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
         model.fit(images, labels, batch_size=16, epochs=12, verbose=0)
-        errors[weight] = sum(equivariance.errors(trained, new_images, **moves))
-    assert errors[10.0] < 0.4 * before
+        after, still_after = equivariance.errors(trained, new_images, **moves)
+        errors[weight] = sum(after)
+        # A rectangle that stays where it is does so before and after.
+        assert sum(after) < 0.5 * sum(still_after)
+    assert errors[10.0] < 0.4 * sum(before)
     assert errors[10.0] < 0.93 * errors[0.0]
+
+
+def test_a_rectangle_that_does_not_look_stays_where_it_is():
+    """The whole map, whatever moves: its errors follow from the moves."""
+    trained = network()
+    kernel = trained.get_layer("conv2_attention").saliency_kernel
+    kernel.assign(np.zeros(kernel.shape))
+    found, still = equivariance.errors(
+        trained, spots(300)[0], rotation=30.0, scale=1.25, translation=0.15
+    )
+    np.testing.assert_allclose(found, still, rtol=1e-3, atol=1e-6)
+    # Uniform to 0.3 half sides along either axis, and in the logarithm of
+    # both extents; a square has no direction.
+    assert still[0] == pytest.approx(2 * 0.3**2 / 3, rel=0.2)
+    assert still[1] == pytest.approx(2 * np.log(1.25) ** 2 / 3, rel=0.2)
+    assert still[2] == pytest.approx(0, abs=1e-6)
 
 
 def test_each_part_of_the_rectangle_has_its_weight(monkeypatch):

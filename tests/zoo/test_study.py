@@ -14,6 +14,9 @@ from PIL import Image
 from keras_attn.applications import AttnResNet
 from keras_attn.layers import RectangularAttention2D
 from tests.zoo.common import finished_run
+from zoo import data
+from zoo import equivariance
+from zoo import network
 from zoo import summarize
 from zoo.benchmark import tables
 from zoo.data.sources import tiny_imagenet_boxes
@@ -436,6 +439,29 @@ def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):
         assert {str(value) for value in row.values()} >= set(values.values())
         assert values["--attention"] == row["attention"]
         assert values["--seed"] == str(row["seed"])
+
+
+def test_rectangles_of_a_run_are_those_of_its_last_weights(
+    data_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    run = finished_run(
+        tmp_path / "cram.a.seed0", 0.5, attention="cram", data="tiny_imagenet"
+    )
+    recipe = json.loads((run / "recipe.json").read_text())
+    trained = network.build(recipe, 16)
+    kernel = trained.get_layer("conv2_attention").saliency_kernel
+    kernel.assign(np.random.default_rng(0).normal(size=kernel.shape))
+    trained.save_weights(run / "last.weights.h5")
+    arguments = ["equivariance", str(run), "--data-dir", str(data_dir)]
+    command.app(arguments, standalone_mode=False)
+    [row], _ = tables.read(tmp_path / "equivariance.csv")
+    images = data.load("tiny_imagenet", data_dir, "val").images
+    found, still = equivariance.errors(trained, images, 30.0, 1.25, 0.15)
+    assert row["name"] == "cram.a.seed0" and row["images"] == 6
+    measured = [row[term] for term in ("centers", "extents", "angles")]
+    np.testing.assert_allclose(measured, found, atol=2e-6)
+    assert row["still_centers"] == pytest.approx(still[0], abs=2e-6)
 
 
 def test_pilots_tell_what_they_changed_and_what_it_brought(

@@ -238,6 +238,16 @@ def test_radii_are_a_line_for_each_layer_and_a_column_for_each_network():
     ]
 
 
+def test_equivariance_is_told_as_a_share_of_staying():
+    row = {"name": "cram.cifar100_32.seed1", "recipe": "cram.cifar100_32"}
+    row |= {"images": 5, "centers": 0.01, "extents": 0.3, "angles": 0.02}
+    row |= {"still_centers": 0.1, "still_extents": 0.2, "still_angles": 0.02}
+    table = summarize.table_of_equivariance([row]).splitlines()
+    assert table[2:] == [
+        "| cram.cifar100_32 | seed1 | 5 | 10.0% | 150.0% | 100.0% |"
+    ]
+
+
 def test_the_table_of_faithfulness_appears_with_its_file(repository):
     summarize.RESULTS.mkdir(parents=True)
     marks = "<!-- faithfulness -->\n<!-- end of faithfulness -->\n"

@@ -8,6 +8,10 @@ import typer
 from zoo.benchmark import tables
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...")]
+Folders = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN_DIR...", help="Folders of zoo.train."),
+]
 DataDir = Annotated[Path, typer.Option(help="Where the data set is.")]
 
 app = typer.Typer(
@@ -35,6 +39,15 @@ def rectangles(ids: Ids, data_dir: DataDir):
 
     rows = rectangles.measure(ids, data_dir)
     tables.replace(tables.RESULTS / "rectangles.csv", rows, "rectangle")
+
+
+@app.command()
+def equivariance(folders: Folders, data_dir: DataDir):
+    """Do CRAM's rectangles move with the image?"""
+    from zoo.study import equivariance
+
+    rows = equivariance.measure(folders, data_dir)
+    tables.replace(tables.RESULTS / "equivariance.csv", rows, "name")
 
 
 @app.command()
@@ -80,12 +93,7 @@ def segmentation(
 
 
 @app.command()
-def pilots(
-    folders: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN_DIR...", help="Folders of zoo.train."),
-    ],
-):
+def pilots(folders: Folders):
     """Short trainings: what a change of recipe or network brings."""
     from zoo.study import pilots
 
