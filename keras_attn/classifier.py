@@ -400,8 +400,8 @@ def _from_keras_file(path):
 def _read_keras_file(path):
     try:
         return keras.saving.load_model(path, safe_mode=True)
-    except TypeError:
-        # A loss or metric that only the program knows that trained it.
+    except (TypeError, ValueError):
+        # It may be of a loss that only the program knows that trained it.
         return keras.saving.load_model(path, safe_mode=True, compile=False)
 
 

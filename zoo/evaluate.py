@@ -222,6 +222,11 @@ def _open_onnx(path):
     except Exception as error:  # onnxruntime's own kinds
         raise ValueError(f"{path} is no ONNX file: {error}") from None
     [image] = session.get_inputs()
+    if isinstance(image.shape[0], int):
+        raise ValueError(
+            f"{path} takes {image.shape[0]} images at a time: export it "
+            "without a batch size to measure it"
+        )
 
     def predict(images):
         [outputs] = session.run(None, {image.name: images})

@@ -63,6 +63,7 @@ def register(run, weight_id, data_dir):
             "for the cards and tables"
         )
     split = data.load(data_set, data_dir, "val")
+    _check_class_names(weight_id, data_set, split.class_names)
     model = network.build(recipe, size, classifier_activation="softmax")
     load_weights(model, run / callbacks.LAST)
     WEIGHTS.mkdir(parents=True, exist_ok=True)
@@ -177,18 +178,34 @@ def save_compactly(model, file):
     whole.unlink()
 
 
+def _check_class_names(weight_id, data_set, class_names):
+    """Raise a `ValueError` if other weights have other names for a data set."""
+    document = _document()
+    known = document["class_names"].get(data_set)
+    others = [
+        weight["id"]
+        for weight in document["weights"]
+        if weight["class_names"] == data_set and weight["id"] != weight_id
+    ]
+    if others and known != class_names:
+        raise ValueError(
+            f"The manifest has other classes for the data set {data_set}, "
+            f"those of {others[0]}: {known[:3]}... "
+            f"Received: {class_names[:3]}..."
+        )
+
+
+def _document():
+    path = Path(manifest.FILE_NAME)
+    if not path.is_file():
+        return {"class_names": {}, "weights": []}
+    return json.loads(path.read_text("utf-8"))
+
+
 def _with(entry, data_set, class_names):
     """Return the manifest with an entry, which replaces that of its id."""
-    path = Path(manifest.FILE_NAME)
-    document = {"class_names": {}, "weights": []}
-    if path.is_file():
-        document = json.loads(path.read_text("utf-8"))
-    known = document["class_names"].setdefault(data_set, class_names)
-    if known != class_names:
-        raise ValueError(
-            f"The manifest has other classes for the data set {data_set}, of "
-            f"other weights: {known[:3]}... Received: {class_names[:3]}..."
-        )
+    document = _document()
+    document["class_names"][data_set] = class_names
     others = [old for old in document["weights"] if old["id"] != entry["id"]]
     document["weights"] = sorted([*others, entry], key=lambda e: e["id"])
     manifest.schema().validate(document)

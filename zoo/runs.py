@@ -28,7 +28,8 @@ class Run:
         network: String, what was trained: the name up to the first dot.
         seed: Integer.
         recipe: Dictionary, see `zoo.recipe`.
-        started: Dictionary with the `command` and the `commit`.
+        started: Dictionary with the `command`, `commit` and, since it is
+            kept, the `backend`.
         result: Dictionary of what `zoo.train.train` returns.
         history: List of dictionaries of floats, one an epoch.
     """

@@ -322,7 +322,9 @@ def table_of_equivariance(rows):
     lines = []
     for row in rows:
         shares = [
-            f"{row[term] / row[f'still_{term}']:.1%}"
+            f"{row[term] / still:.1%}"
+            if (still := row[f"still_{term}"])
+            else ""
             for term in ("centers", "extents", "angles")
         ]
         run = row["name"].rpartition(".")[2]

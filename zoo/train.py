@@ -3,7 +3,7 @@
     python -m zoo.train RECIPE --data-dir DIR [--out DIR]
 
 Writes to the output folder: the recipe with its overrides (`recipe.json`), the
-command and the commit (`run.json`), `history.csv`, `tensorboard/` (on
+command, commit and backend (`run.json`), `history.csv`, `tensorboard/` (on
 TensorFlow), the weights of the last and the best epoch, and at the end
 `result.json`. A stopped run goes on after its last whole epoch when it is
 started again.
@@ -12,6 +12,7 @@ started again.
 import csv
 import json
 import math
+import os
 import shlex
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def main(
 
 
 def start(out, path, recipe, overrides, strategy=None):
-    """Write down the recipe, the command and the commit of a run.
+    """Write down the recipe, the command, commit and backend of a run.
 
     Raises:
         FileExistsError: if the training in `out` is finished.
@@ -124,7 +125,7 @@ def start(out, path, recipe, overrides, strategy=None):
 
 
 def _command(path, overrides, strategy, backend):
-    """Return the command of a run, but for the folders of one machine."""
+    """Return the command of a run, without the folders of one machine."""
     environment = (
         [] if backend == "tensorflow" else [f"KERAS_BACKEND={backend}"]
     )
@@ -133,7 +134,7 @@ def _command(path, overrides, strategy, backend):
         options += ["--strategy", strategy]
     command = [
         *(*environment, "python", "-m", "zoo.train"),
-        *(path.as_posix(), *options),
+        *(Path(os.path.relpath(path)).as_posix(), *options),
         *("--data-dir", "DIR", "--out", "DIR"),
     ]
     return shlex.join(command)

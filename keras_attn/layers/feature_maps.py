@@ -112,12 +112,9 @@ def mean_magnitude(weights):
     return ops.mean(ops.abs(weights), axis=1)
 
 
-def add_tables(layer, input_shape):
+def add_tables(layer, sizes):
     """Add the variables that `layer.TABLES` names, the column's before the
-    row's, as large as its inputs or its `max_size` need."""
-    sizes = _table_sizes(
-        type(layer).__name__, input_shape, layer.max_size, layer.data_format
-    )
+    row's, for the `table_sizes` given."""
     for attribute, size in zip(layer.TABLES.values(), sizes):
         table = layer.add_weight(
             name=attribute,
@@ -129,14 +126,16 @@ def add_tables(layer, input_shape):
         setattr(layer, attribute, table)
 
 
-def _table_sizes(layer_name, input_shape, max_size, data_format):
+def table_sizes(layer, input_shape):
     """Return the pixels of a column and of a row that tables must serve."""
-    height, width, _ = map_shape(input_shape, data_format)
+    height, width, _ = map_shape(input_shape, layer.data_format)
+    max_size = layer.max_size
     if max_size is None and None in (height, width):
         raise ValueError(
-            f"{layer_name} learns tables of relative positions and must know "
-            "their sizes: give the network an `input_shape` (or the layer an "
-            "input) with a known height and width, or the layer a `max_size`. "
+            f"{type(layer).__name__} learns tables of relative positions and "
+            "must know their sizes: give the network an `input_shape` (or the "
+            "layer an input) with a known height and width, or the layer a "
+            "`max_size`. "
             f"Received: max_size=None, input_shape={tuple(input_shape)}"
         )
     if max_size is None:

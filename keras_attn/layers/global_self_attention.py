@@ -110,16 +110,20 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             type(self).__name__, input_shape, self.data_format
         )
         self.input_spec = feature_maps.input_spec(channels, self.data_format)
+        # Before any variable is made, which a second try would make again.
+        sizes = None
+        if self.use_position:
+            sizes = feature_maps.table_sizes(self, input_shape)
         self.kernel = self.add_weight(
             name="query_key_value_kernel",
             shape=(channels, 3 * self.filters),
             initializer="glorot_uniform",
         )
         if self.use_position:
-            self._build_position(input_shape)
+            self._build_position(sizes)
 
-    def _build_position(self, input_shape):
-        feature_maps.add_tables(self, input_shape)
+    def _build_position(self, sizes):
+        feature_maps.add_tables(self, sizes)
         self.column_norm = keras.layers.BatchNormalization(
             momentum=0.9,
             epsilon=1e-5,

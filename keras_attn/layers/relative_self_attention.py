@@ -82,6 +82,8 @@ class RelativeSelfAttention2D(keras.layers.Layer):
             type(self).__name__, input_shape, self.data_format
         )
         self.input_spec = feature_maps.input_spec(channels, self.data_format)
+        # Before any variable is made, which a second try would make again.
+        sizes = feature_maps.table_sizes(self, input_shape)
         self.kernel = self.add_weight(
             name="query_key_value_kernel",
             shape=(channels, 2 * self.key_filters + self.filters),
@@ -92,7 +94,7 @@ class RelativeSelfAttention2D(keras.layers.Layer):
             shape=(self.filters, self.filters),
             initializer="glorot_uniform",
         )
-        feature_maps.add_tables(self, input_shape)
+        feature_maps.add_tables(self, sizes)
 
     def load_own_variables(self, store):
         super().load_own_variables(feature_maps.fit_tables(self, store))

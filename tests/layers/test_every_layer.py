@@ -217,6 +217,20 @@ def test_other_channels_than_it_was_built_with_are_an_error(case, data_format):
 
 
 @pytest.mark.parametrize("case", ["global", "relative"])
+def test_a_layer_that_lacked_a_size_can_be_built_with_one(case):
+    """And has no variables left over from the first try."""
+    layer = make_layer(case, max_size=None)
+    with pytest.raises(ValueError, match="max_size"):
+        layer(keras.Input((None, None, CHANNELS)))
+    fresh = make_layer(case, max_size=None)
+    for either in (layer, fresh):
+        either(keras.Input((5, 7, CHANNELS)))
+    assert [weight.name for weight in layer.weights] == [
+        weight.name for weight in fresh.weights
+    ]
+
+
+@pytest.mark.parametrize("case", ["global", "relative"])
 def test_a_map_too_large_for_the_tables_is_an_error_before_it_runs(case):
     layer = make_layer(case, max_size=None)
     layer(keras.Input((5, 7, CHANNELS)))

@@ -164,10 +164,10 @@ def test_a_data_set_of_tfds_is_prepared_and_read(tmp_path):
 
 
 def test_pictures_that_tfds_would_leave_out_are_an_error(tmp_path):
-    for name in ("a.png", "b.webp"):
-        folder = tmp_path / "train" / "cat"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8)).save(folder / name)
+    folder = tmp_path / "train" / "cat"
+    folder.mkdir(parents=True)
+    for file in (folder / "a.png", folder / "b.webp", tmp_path / "all.webp"):
+        Image.new("RGB", (8, 8)).save(file)
     with pytest.raises(ValueError, match="1 pictures.*b.webp"):
         data.load("image_folder", tmp_path, "train")
 

@@ -188,6 +188,12 @@ def test_a_run_is_measured_with_its_weights(data_dir, tmp_path):
             assert measured["loss"] == pytest.approx(expected["loss"], abs=1e-3)
 
 
+def test_an_onnx_file_of_a_fixed_batch_is_told(model, tmp_path):
+    keras_attn.export(model, tmp_path / "one.onnx", batch_size=1)
+    with pytest.raises(ValueError, match="one.onnx takes 1 images"):
+        evaluate.open_model(str(tmp_path / "one.onnx"))
+
+
 def test_a_file_that_is_no_onnx_is_named(tmp_path):
     arguments = ["--data", "tiny_imagenet", "--data-dir", str(tmp_path)]
     with pytest.raises(SystemExit, match="a.onnx: there is no such file"):

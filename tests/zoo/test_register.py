@@ -83,12 +83,18 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
 
     # A manifest that it would spoil is left alone, as is the file.
     path = Path(manifest.FILE_NAME)
-    others = document | {"class_names": {"tiny_imagenet": ["a", "b", "c"]}}
-    json_files.write(path, others)
+    other = entry | {"id": "other_resnet14_small.test_16"}
+    names = {"tiny_imagenet": ["a", "b", "c"]}
+    json_files.write(path, {"class_names": names, "weights": [other]})
     before = file.read_bytes(), path.read_bytes()
-    with pytest.raises(ValueError, match="other classes.*'a', 'b', 'c'"):
+    kept = sorted(Path("zoo/results/training").iterdir())
+    kept[0].unlink()
+    with pytest.raises(
+        ValueError, match="those of other_resnet.*'a', 'b', 'c'"
+    ):
         register.register(run, weight_id, data_dir)
     assert before == (file.read_bytes(), path.read_bytes())
+    assert not kept[0].exists()
     json_files.write(path, document)
     before = file.read_bytes(), path.read_bytes()
     monkeypatch.setattr(register.macs, "count", lambda *arguments: -1)

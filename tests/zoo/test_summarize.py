@@ -242,9 +242,11 @@ def test_equivariance_is_told_as_a_share_of_staying():
     row = {"name": "cram.cifar100_32.seed1", "recipe": "cram.cifar100_32"}
     row |= {"images": 5, "centers": 0.01, "extents": 0.3, "angles": 0.02}
     row |= {"still_centers": 0.1, "still_extents": 0.2, "still_angles": 0.02}
-    table = summarize.table_of_equivariance([row]).splitlines()
+    square = row | {"name": "cram.cifar100_32.seed2", "still_angles": 0.0}
+    table = summarize.table_of_equivariance([row, square]).splitlines()
     assert table[2:] == [
-        "| cram.cifar100_32 | seed1 | 5 | 10.0% | 150.0% | 100.0% |"
+        "| cram.cifar100_32 | seed1 | 5 | 10.0% | 150.0% | 100.0% |",
+        "| cram.cifar100_32 | seed2 | 5 | 10.0% | 150.0% |  |",
     ]
 
 

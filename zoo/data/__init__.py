@@ -28,12 +28,12 @@ def training_batches(split, recipe, first_epoch=0, part=(0, 1)):
 
     Raises:
         ValueError: for `crop_padding` and images that are not squares of one
-            size, or images that the backend cannot read.
+            size in memory, or images that the backend cannot read.
     """
     if "crop_padding" in recipe["data"] and not _are_squares(split):
         raise ValueError(
-            "`data.crop_padding` is for square images of one size: use "
-            "`data.crop_area` and `data.crop_aspect_ratio`"
+            "`data.crop_padding` is for square images of one size that fit "
+            "into memory: use `data.crop_area` and `data.crop_aspect_ratio`"
         )
     if keras.backend.backend() == "tensorflow":
         from zoo.data import tensorflow_batches

@@ -15,6 +15,7 @@ MOST_IN_MEMORY = 4e9  # bytes
 EVALUATION_SPLITS = ("val", "validation", "test")
 # What tfds.ImageFolder reads; it leaves out other pictures without a word.
 FOLDER_EXTENSIONS = (".jpeg", ".jpg", ".png")
+OTHER_EXTENSIONS = set(image_files.EXTENSIONS) - set(FOLDER_EXTENSIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,8 +214,8 @@ def _image_folder(folder):
         )
     left_out = [
         file
-        for file in image_files.find(folder)
-        if file.suffix.lower() not in FOLDER_EXTENSIONS
+        for file in sorted(folder.glob("*/*/*"))
+        if file.suffix.lower() in OTHER_EXTENSIONS
     ]
     if left_out:
         raise ValueError(

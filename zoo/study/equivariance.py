@@ -1,6 +1,7 @@
 """Do CRAM's rectangles move with the image?"""
 
 import keras
+import numpy as np
 
 from keras_attn.weights import load_weights
 from zoo import callbacks
@@ -38,9 +39,12 @@ def measure(folders, data_dir):
 def _row(folder, data_dir):
     record = runs.record_of(folder)
     recipe = record["recipe"]
-    trained = network.build(recipe, recipe["data"]["evaluation_size"])
+    size = recipe["data"]["evaluation_size"]
+    trained = network.build(recipe, size)
     load_weights(trained, folder / callbacks.LAST)
-    images = data.load(recipe["data"]["name"], data_dir, "val").images[:IMAGES]
+    split = data.load(recipe["data"]["name"], data_dir, "val")
+    batches = data.evaluation_batches(split, size)
+    images = np.concatenate([images for images, _ in batches])[:IMAGES]
     found, still = equivariance.errors(trained, images, **MOVES)
     keras.utils.clear_session()
     return {
