@@ -15,11 +15,10 @@ from typing import Annotated
 import numpy as np
 import typer
 from PIL import Image
-from PIL import ImageOps
 
 import keras_attn
-
-SHOWN = 384  # pixels
+from keras_attn import explanation
+from keras_attn import images as image_files
 
 
 def main(
@@ -54,24 +53,28 @@ def draw(model, pictures, layers, query):
     classifier = keras_attn.load(model)
     images = np.stack([classifier.prepare(picture) for picture in pictures])
     probabilities = classifier.predict(images, verbose=0)
-    best = classifier.decode_predictions(probabilities, top=1)
+    captions = None
+    if classifier.class_names:
+        best = classifier.decode_predictions(probabilities, top=1)
+        captions = [f"{name}, {share:.0%}" for [(_, name, share)] in best]
+    size = explanation.tile_size(*classifier.input_size)
     figure = keras_attn.plot_attention(
         classifier.model,
         images,
         layers,
         query,
-        captions=[f"{name}, {share:.0%}" for [(_, name, share)] in best],
-        pictures=[sharp(picture) for picture in pictures],
+        captions=captions,
+        pictures=[sharp(picture, *size) for picture in pictures],
     )
     figure.set_dpi(80)
     figure.canvas.draw()
     return Image.fromarray(np.array(figure.canvas.buffer_rgba())[..., :3])
 
 
-def sharp(picture):
+def sharp(picture, width, height):
     """Return what the network sees of a picture, in more pixels."""
-    whole = ImageOps.exif_transpose(Image.open(picture)).convert("RGB")
-    return np.asarray(ImageOps.fit(whole, (SHOWN, SHOWN)))
+    whole = image_files.read(picture)
+    return np.asarray(image_files.resize_and_crop(whole, height, width))
 
 
 if __name__ == "__main__":

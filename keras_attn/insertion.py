@@ -107,8 +107,8 @@ def replace_convolutions(model, where, make_layer):
             of the type `keras.layers.Conv2D`. A pattern passes over others.
         make_layer: Function that takes the `keras.layers.Conv2D` and returns
             the `keras.layers.Layer` to put there, with outputs of the same
-            shape. It gets the convolution's name. A bias and an activation
-            of the convolution are gone with it.
+            shape. It gets the convolution's name and dtype policy. A bias and
+            an activation of the convolution are gone with it.
 
     Returns:
         A `keras.Model`, not compiled.
@@ -136,7 +136,7 @@ def replace_convolutions(model, where, make_layer):
         if original not in targets:
             return None
         layer = _check_layer("make_layer", make_layer(original))
-        return _copy(layer, name=original.name)
+        return _copy(layer, name=original.name, dtype=original.dtype_policy)
 
     def check(original, inputs, outputs):
         if original in targets:

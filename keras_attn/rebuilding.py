@@ -1,10 +1,18 @@
 """Copies of models, changed at some of their layers."""
 
 import tempfile
+import types
 
 import keras
 import numpy as np
 from keras import ops
+
+ARGUMENTS_OF_FUNCTIONS = (
+    "activation",
+    "initializer",
+    "regularizer",
+    "constraint",
+)
 
 
 def has_graph(layer):
@@ -46,7 +54,7 @@ def rebuild(model, finish=None, replace=None, change=None):
     def copy_graph(model):
         model = _plain(model)
         return keras.models.clone_model(
-            model, _copy_inputs(model), new_layer, call
+            model, _copy_inputs(model, change), new_layer, call
         )
 
     rebuilt = copy_graph(model)
@@ -72,10 +80,10 @@ def _plain(model):
     return keras.Model(inputs, outputs, name=model.name)
 
 
-def _copy_inputs(model):
+def _copy_inputs(model, change):
     # Keras would make others, of other names.
     copies = {
-        id(layer.output): copy_layer(layer).output
+        id(layer.output): copy_layer(layer, change).output
         for layer in model.layers
         if isinstance(layer, keras.layers.InputLayer)
     }
@@ -96,12 +104,27 @@ def copy_layer(layer, change=None):
         config = change(config)
     if is_lambda:
         return keras.layers.Lambda(layer.function, **config)
-    copy = type(layer).from_config(config)
+    copy = type(layer).from_config(config | _functions(layer, config))
     if hasattr(layer, "save_assets"):  # vocabularies, which give it its shape
         with tempfile.TemporaryDirectory() as folder:
             layer.save_assets(folder)
             copy.load_assets(folder)
     return copy
+
+
+def _functions(layer, config):
+    """Return those of a layer's own functions that a configuration names: the
+    name of a user's function means nothing to Keras, or another function."""
+    functions = {
+        key: getattr(layer, key, None)
+        for key in config
+        if key.endswith(ARGUMENTS_OF_FUNCTIONS)
+    }
+    return {
+        key: function
+        for key, function in functions.items()
+        if isinstance(function, types.FunctionType)
+    }
 
 
 def _config_of_lambda(layer):

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import keras_attn
 from keras_attn import command_line
+from keras_attn.applications import AttnResNet
 from tests.subprocesses import TWO_DEVICES
 
 WEIGHT = "expatt_resnet14_small.cifar100_32"
@@ -248,6 +249,31 @@ def test_attention_is_drawn_for_each_picture(folder, tmp_path):
     assert width / height == pytest.approx(13 * 2.6 / (4 * 3.1), rel=0.01)
     upper, lower = np.split(pixels[:, width * 8 // 13 :] < 250, 2)
     assert upper.any() and not lower.any()
+
+
+def test_what_is_drawn_is_what_the_network_sees(tmp_path):
+    """Of pictures that are not square, and of more than 8 bits; also for a
+    network without names of classes."""
+    example = runpy.run_path("examples/see_attention.py")
+    levels = np.linspace(0, 65535, 60).astype("uint16")
+    Image.fromarray(np.tile(levels, (60, 1))).save(tmp_path / "grey.png")
+    shown = example["sharp"](tmp_path / "grey.png", 32, 16)
+    assert shown.shape == (16, 32, 3)
+    np.testing.assert_allclose(shown[8, 16], 127, atol=6)
+    model = AttnResNet(
+        (1, 1),
+        bottleneck=False,
+        width=8,
+        stem_strides=2,
+        attention="cram",
+        attention_stages=[3],
+        input_shape=(16, 32, 3),
+        classes=2,
+    )
+    model.save(tmp_path / "mine.keras")
+    file = str(tmp_path / "mine.keras")
+    figure = example["draw"](file, [tmp_path / "grey.png"], "*", None)
+    assert np.asarray(figure).std() > 10
 
 
 def test_a_network_from_scratch_has_other_weights(folder, tmp_path):

@@ -624,6 +624,44 @@ def test_bad_arguments_are_named(arguments, message):
         keras_attn.insert_attention(**arguments)
 
 
+def hard_sigmoid(x):
+    """Keras's own of this name is another function."""
+    return keras.ops.clip(0.2 * x + 0.5, 0, 1)
+
+
+def twice(x):
+    return 2 * x
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a")
+@pytest.mark.parametrize(
+    "activation", [hard_sigmoid, twice, lambda x: x - 1, "hard_sigmoid"]
+)
+def test_activations_of_users_are_kept(activation):
+    """Keras knows functions by their names alone."""
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, activation=activation, name="conv")(image)
+    model = keras.Model(image, layers.Activation(activation)(x))
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "conv")
+    pictures = 4 * make_inputs(8, 8, 3)
+    np.testing.assert_allclose(
+        outputs_of(new, pictures), outputs_of(model, pictures), atol=1e-6
+    )
+
+
+def test_a_replacement_has_the_dtype_policy_of_the_convolution():
+    image = keras.Input((8, 8, 4))
+    convolution = layers.Conv2D(
+        4, 3, padding="same", dtype="mixed_bfloat16", name="conv"
+    )
+    model = keras.Model(image, convolution(image))
+    new = keras_attn.replace_convolutions(
+        model, "conv", lambda convolution: ExplicitAttention2D(4)
+    )
+    assert new.get_layer("conv").dtype_policy.name == "mixed_bfloat16"
+    assert new.outputs[0].dtype == "bfloat16"
+
+
 def test_convolutions_are_replaced_and_all_else_is_kept():
     model = network("ResNet50")
 

@@ -6,7 +6,6 @@ Writes `zoo/cards/ID.md`, the training curve beside it and, where there is
 attention, what the network looks at.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from keras_attn.images import resize_and_crop
 from keras_attn.weights import manifest
 from zoo import plots
 from zoo import recipe as recipes
+from zoo import runs
 
 CARDS = Path("zoo/cards")
 PICTURES = sorted(Path("examples/images").glob("*.jpg"))
@@ -200,9 +200,8 @@ def _settings(command):
 
 
 def _draw_curve(entry):
-    with open(entry.training["history"], newline="") as file:
-        rows = list(csv.DictReader(file))
-    plots.curve(rows, CARDS / f"{entry.id}.curve.png")
+    history = runs.read_history(entry.training["history"])
+    plots.curve(history, CARDS / f"{entry.id}.curve.png")
 
 
 def draw_attention(classifier, file):

@@ -66,16 +66,14 @@ def curve(history, path):
     """Draw the accuracy on training and validation images of one training.
 
     Args:
-        history: The rows of its `history.csv`.
+        history: List of dictionaries of floats, one an epoch.
         path: Path of the picture.
     """
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
-    epochs = [int(row["epoch"]) + 1 for row in history]
+    epochs = [row["epoch"] + 1 for row in history]
     for key, label in (("top1", "training"), ("val_top1", "validation")):
-        axes.plot(
-            epochs, [100 * float(row[key]) for row in history], label=label
-        )
+        axes.plot(epochs, [100 * row[key] for row in history], label=label)
     axes.set_xlabel("epoch")
     axes.set_ylabel("top-1 (%)")
     axes.grid(True, alpha=0.3)

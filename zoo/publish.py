@@ -40,7 +40,12 @@ def main(
         str, typer.Option(help="The user or organisation on the Hub.")
     ],
     private: Annotated[
-        bool, typer.Option("--private", help="Make new repositories private.")
+        bool,
+        typer.Option(
+            "--private",
+            help="Make new repositories private. Default: what the namespace "
+            "does with new ones.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would go up.")
@@ -141,10 +146,11 @@ def upload(folder, repository, private=False):
     Args:
         folder: Path.
         repository: String, `ORG/NAME`, made where it is missing.
-        private: Boolean, whether to make a new one private.
+        private: Boolean, whether to make a new one private, or else what is
+            the namespace's default.
     """
     api = huggingface_hub.HfApi(library_name="keras-attn")
-    api.create_repo(repository, private=private, exist_ok=True)
+    api.create_repo(repository, private=private or None, exist_ok=True)
     info = api.repo_info(repository)
     there = {file.rfilename for file in info.siblings} - {".gitattributes"}
     if there and hub.DESCRIPTION not in there:

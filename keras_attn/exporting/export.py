@@ -302,6 +302,13 @@ def _move(folder, target):
     """Give all that is in a folder its place, the old replaced."""
     for path in list(folder.iterdir()):
         place = target / path.name
-        if place.is_dir():  # which `os.replace` would not
-            place.rename(folder / f"replaced_{path.name}")
-        os.replace(path, place)
+        if not place.is_dir():
+            os.replace(path, place)
+            continue
+        # A folder cannot be replaced while there is something in it.
+        old = place.rename(folder / f"replaced_{path.name}")
+        try:
+            os.replace(path, place)
+        except OSError:
+            old.rename(place)
+            raise

@@ -10,18 +10,23 @@ def in_float32(model):
     Args:
         model: A `keras.Model`, whose weights are copied.
     """
+    if not has_graph(model):
+        return model  # it cannot be exported at all
     policies = {layer.dtype_policy.name for layer in model._flatten_layers()}
-    if policies <= {"float32"} or not has_graph(model):
-        return model  # without a graph it cannot be exported at all
+    if policies | {tensor.dtype for tensor in model.inputs} <= {"float32"}:
+        return model
     return rebuild(model, change=_with_float32)
 
 
 def _with_float32(config):
-    """Return a configuration with all its policies of floats replaced."""
+    """Return a configuration with all its policies of floats replaced, and the
+    half precision of an input."""
     if isinstance(config, list | tuple):
         return type(config)(map(_with_float32, config))
     if not isinstance(config, dict):
         return config
+    if config.get("dtype") in ("float16", "bfloat16"):
+        config = config | {"dtype": "float32"}
     is_policy = config.get("class_name") == "DTypePolicy"
     if is_policy and "float" in config["config"]["name"]:
         return config | {"config": {"name": "float32"}}

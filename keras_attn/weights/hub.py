@@ -179,16 +179,37 @@ def _guarded(most_bytes):
                     f"the Hub answers with a malformed header {name}: {value!r}"
                 )
 
-    with GUARD:
-        session = huggingface_hub.get_session()
-        before = session.event_hooks
-        session.event_hooks = before | {
-            "response": [*before["response"], check]
-        }
+    before = []
+
+    def guard(session):
+        hooks = session.event_hooks
+        before.append((session, hooks))
+        session.event_hooks = hooks | {"response": [*hooks["response"], check]}
+        return session
+
+    with GUARD, _every_session(guard):
+        guard(huggingface_hub.get_session())
         try:
             yield
         finally:
-            session.event_hooks = before
+            for session, hooks in before:
+                session.event_hooks = hooks
+
+
+@contextlib.contextmanager
+def _every_session(guard):
+    """Guard the sessions, too, that the client makes when a connection is
+    refused."""
+    from huggingface_hub.utils import _http
+
+    # The public function to set this would end the present session, and none
+    # tells what it was.
+    factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+    _http._GLOBAL_CLIENT_FACTORY = lambda: guard(factory())
+    try:
+        yield
+    finally:
+        _http._GLOBAL_CLIENT_FACTORY = factory
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import keras_attn
 from keras_attn import command_line
 from keras_attn.applications import AttnResNet
+from keras_attn.exporting import export as exporting
 from keras_attn.exporting import float32
 from keras_attn.exporting import litert
 from keras_attn.exporting import litert_converter
@@ -398,6 +399,19 @@ def test_layers_of_users_become_float32_too(layer):
     assert np.ptp(expected) > 20
 
 
+def test_inputs_of_half_precision_become_float32():
+    """A sequential model makes its own in the precision of its first layer."""
+    sequential = keras.Sequential(
+        [keras.layers.Flatten(dtype="bfloat16"), keras.layers.Dense(2)]
+    )
+    sequential.build((None, 4, 4, 3))
+    image = keras.Input((4, 4, 3), dtype="float16")
+    functional = keras.Model(image, keras.layers.Flatten()(image))
+    for model in (sequential, functional):
+        assert model.inputs[0].dtype.endswith("float16")
+        assert float32.in_float32(model).inputs[0].dtype == "float32"
+
+
 def test_policies_that_are_no_floats_are_kept():
     image = keras.Input((4, 4, 3))
     small = keras.layers.Resizing(2, 2, dtype="uint8")(image)
@@ -621,6 +635,22 @@ def test_operations_that_litert_has_not_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"no built-in operation .*tf\.Erf"):
         keras_attn.export(model, tmp_path / "a.tflite", format="litert")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    """On Windows, while another program has one of the files open."""
+    old, new = tmp_path / "a", tmp_path / "unfinished" / "a"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text(folder.parent.name)
+
+    def refuse(source, target):
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(exporting.os, "replace", refuse)
+    with pytest.raises(PermissionError, match="in use"):
+        exporting._move(tmp_path / "unfinished", tmp_path)
+    assert (old / "file").read_text() == tmp_path.name
 
 
 def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path):

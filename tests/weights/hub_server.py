@@ -84,6 +84,7 @@ async def create(request):
         return error(403, "Forbidden")
     wanted = await request.json()
     name = f"{wanted.get('organization') or 'tester'}/{wanted['name']}"
+    requests.append(f"create {name} {wanted.get('visibility')}")
     url = f"{request.base_url}{name}"
     if name in repositories:
         return JSONResponse({"error": "exists", "url": url}, 409)

@@ -1,10 +1,12 @@
 """Publishing to the Hub, and loading from it as people do."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
 import keras_attn
 from keras_attn.weights import hub as hub_weights
@@ -114,6 +116,22 @@ def test_a_repository_of_something_else_is_not_touched(hub, client, published):
     arguments = copy, WEIGHT, "--namespace", "other"
     printed, errors = client.run(PUBLISH, *arguments, HF_TOKEN="writer")
     assert not printed and "not of keras-attn" in errors
+
+
+def test_a_repository_becomes_what_the_folder_is(hub, tmp_path, monkeypatch):
+    """Private if asked, or else what the namespace makes of new ones."""
+    api = functools.partial(HfApi, endpoint=hub.url, token="writer")
+    monkeypatch.setattr(publishing.huggingface_hub, "HfApi", api)
+    (tmp_path / hub_weights.DESCRIPTION).write_text("{}")
+    (tmp_path / "old.txt").write_text("old")
+    publishing.upload(tmp_path, "open/a")
+    publishing.upload(tmp_path, "closed/a", private=True)
+    created = [each for each in hub.requests() if each.startswith("create")]
+    assert created == ["create open/a None", "create closed/a private"]
+    (tmp_path / "old.txt").rename(tmp_path / "new.txt")
+    publishing.upload(tmp_path, "open/a")
+    files = {hub_weights.DESCRIPTION, "new.txt"}
+    assert set(api().list_repo_files("open/a")) == files
 
 
 def test_a_downloaded_folder_loads_too(client, published, tmp_path):

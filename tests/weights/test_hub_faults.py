@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -156,6 +157,20 @@ def test_every_answer_is_checked(hub, client, address, first):
     assert hub.requests().count(f"HEAD {hub_weights.WEIGHTS}") > 1
     assert path is None, path
     assert not list(client.home.parent.rglob("*escaped*"))
+
+
+def test_a_client_in_place_of_another_is_guarded_too():
+    """As the client makes one when a connection is refused."""
+    hooks = huggingface_hub.get_session().event_hooks
+    with hub_weights._guarded(10):
+        huggingface_hub.close_session()
+        check = huggingface_hub.get_session().event_hooks["response"][-1]
+        for headers in ({"ETag": '"../../x"'}, {"Content-Length": "11"}):
+            with pytest.raises(ValueError, match="the Hub"):
+                check(types.SimpleNamespace(headers=headers))
+    assert huggingface_hub.get_session().event_hooks == hooks
+    huggingface_hub.close_session()
+    assert huggingface_hub.get_session().event_hooks == hooks
 
 
 def test_two_threads_leave_the_client_as_it_was():
