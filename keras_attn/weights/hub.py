@@ -187,19 +187,19 @@ def _guarded(most_bytes):
         session.event_hooks = hooks | {"response": [*hooks["response"], check]}
         return session
 
-    with GUARD, _every_session(guard):
+    with GUARD:
         guard(huggingface_hub.get_session())
         try:
-            yield
+            with _every_new_session(guard):
+                yield
         finally:
             for session, hooks in before:
                 session.event_hooks = hooks
 
 
 @contextlib.contextmanager
-def _every_session(guard):
-    """Guard the sessions, too, that the client makes when a connection is
-    refused."""
+def _every_new_session(guard):
+    """Guard what the client makes after a connection was refused."""
     from huggingface_hub.utils import _http
 
     # The public function to set this would end the present session, and none

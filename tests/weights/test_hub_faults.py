@@ -162,12 +162,17 @@ def test_every_answer_is_checked(hub, client, address, first):
 def test_a_client_in_place_of_another_is_guarded_too():
     """As the client makes one when a connection is refused."""
     hooks = huggingface_hub.get_session().event_hooks
+    huggingface_hub.close_session()
     with hub_weights._guarded(10):
         huggingface_hub.close_session()
         check = huggingface_hub.get_session().event_hooks["response"][-1]
         for headers in ({"ETag": '"../../x"'}, {"Content-Length": "11"}):
             with pytest.raises(ValueError, match="the Hub"):
                 check(types.SimpleNamespace(headers=headers))
+    assert huggingface_hub.get_session().event_hooks == hooks
+    huggingface_hub.close_session()
+    with hub_weights._guarded(10):
+        pass
     assert huggingface_hub.get_session().event_hooks == hooks
     huggingface_hub.close_session()
     assert huggingface_hub.get_session().event_hooks == hooks
