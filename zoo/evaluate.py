@@ -16,6 +16,7 @@ import os
 import time
 from pathlib import Path
 from typing import Annotated
+from typing import Literal
 
 import numpy as np
 import typer
@@ -37,6 +38,10 @@ def main(
             help="The data set, see zoo.data. Default: what it was trained on."
         ),
     ] = None,
+    split: Annotated[
+        Literal["val", "train"],
+        typer.Option(help="Validation images, or those it was trained on."),
+    ] = "val",
     per_class: Annotated[
         Path | None,
         typer.Option(help="A CSV file to write, with one row a class."),
@@ -52,14 +57,15 @@ def main(
             raise ValueError(
                 f"--data is needed: {model} does not name its data set"
             )
-        split = data_sets.load(name, data_dir, "val")
-        batches = data_sets.evaluation_batches(split, size)
+        images = data_sets.load(name, data_dir, split)
+        batches = data_sets.evaluation_batches(images, size)
         if own_names:
-            predict = in_order(predict, own_names, split.class_names)
-        measured, classes = measure(predict, batches, split.class_names)
+            predict = in_order(predict, own_names, images.class_names)
+        measured, classes = measure(predict, batches, images.class_names)
     except (OSError, ValueError) as error:
         raise SystemExit(f"zoo.evaluate: {error}") from None
-    print(json.dumps({"model": model, "data": name, **measured}))
+    what = {"model": model, "data": name, "split": split}
+    print(json.dumps(what | measured))
     if per_class:
         write_csv(per_class, classes)
 

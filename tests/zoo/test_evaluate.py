@@ -188,6 +188,33 @@ def test_a_run_is_measured_with_its_weights(data_dir, tmp_path):
             assert measured["loss"] == pytest.approx(expected["loss"], abs=1e-3)
 
 
+def test_the_images_of_the_training_are_measured_if_asked(
+    model, data_dir, tmp_path
+):
+    model.save(tmp_path / "a.keras")
+    for options, split, count in (
+        ([], "val", 6),
+        (["--split", "train"], "train", 15),
+    ):
+        result = CliRunner().invoke(
+            evaluate.app,
+            [
+                *(str(tmp_path / "a.keras"), "--data", "tiny_imagenet"),
+                *("--data-dir", str(data_dir), *options),
+            ],
+        )
+        assert result.exit_code == 0, result.output
+        measured = json.loads(result.output.splitlines()[-1])
+        assert measured["split"] == split and measured["images"] == count
+        images = data.load("tiny_imagenet", data_dir, split)
+        expected, _ = evaluate.measure(
+            model.predict_on_batch,
+            data.evaluation_batches(images, 16),
+            images.class_names,
+        )
+        assert measured["loss"] == pytest.approx(expected["loss"], abs=1e-3)
+
+
 def test_an_onnx_file_of_a_fixed_batch_is_told(model, tmp_path):
     keras_attn.export(model, tmp_path / "one.onnx", batch_size=1)
     with pytest.raises(ValueError, match="one.onnx takes 1 images"):
