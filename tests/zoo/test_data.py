@@ -349,7 +349,8 @@ def numpy_crops(images, settings):
     boxes, flipped = array_batches._draw_boxes(
         np.random.default_rng(0), len(images), settings, images.shape[1:3]
     )
-    return array_batches.crop(images, boxes, flipped, images.shape[1])
+    border = array_batches._mirrored_border(settings)
+    return array_batches.crop(images, boxes, flipped, images.shape[1], border)
 
 
 BOTH_CROPS = pytest.mark.parametrize("cropped", [tensorflow_crops, numpy_crops])
@@ -454,13 +455,18 @@ def test_evaluation_sees_the_middle_square(wide):
 
 
 @BOTH_CROPS
-def test_padded_crops_are_whole_pixels_of_the_image_or_black(cropped):
+@pytest.mark.parametrize("mode", ["constant", "symmetric"])
+def test_padded_crops_are_whole_pixels_of_the_image_or_its_border(
+    cropped, mode
+):
+    """Black, or the image in the mirror."""
     random = np.random.default_rng(0)
     image = random.integers(1, 256, (1, 32, 32, 3), "uint8")
     images = np.repeat(image, 200, axis=0)
-    padded = np.pad(image[0], ((4, 4), (4, 4), (0, 0)))
+    padded = np.pad(image[0], ((4, 4), (4, 4), (0, 0)), mode)
     places = set()
-    for crop in cropped(images, {"crop_padding": 4}):
+    settings = {"crop_padding": 4, "crop_padding_mode": mode}
+    for crop in cropped(images, settings):
         places.add(_place(crop, padded))
     # 9 x 9 shifts, half of them mirrored: 200 draws find more than half.
     assert len(places) > 100

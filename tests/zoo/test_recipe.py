@@ -66,6 +66,7 @@ def test_a_malformed_override_is_an_error(tmp_path, override):
         ("training.ema=0.5", "wrong at training: .*'ema'"),
         ("training.epochs=many", "wrong at training.epochs: 'many'"),
         ("data.crop_padding=4", "wrong at data"),
+        ("data.crop_padding_mode=symmetric", "wrong at data"),
         ("data.crop_area=[0.0, 1.0]", "wrong at data.crop_area.0: 0.0"),
         ("data.training_sizes=[{from_epoch=1,size=16}]", "from_epoch: 0 was"),
         ("data.training_sizes=[{from_epoch=0,sise=16}]", "training_sizes.0"),

@@ -68,6 +68,7 @@ class TrainingBatches(keras.utils.PyDataset):
             boxes[share],
             flipped[share],
             self._size(epoch),
+            _mirrored_border(self.data),
         )
         labels = _one_hot(self.split, self.split.labels[chosen[share]])
         draws = np.random.SeedSequence([seed, epoch, step, self.part])
@@ -145,8 +146,13 @@ def _draw_boxes(random, count, data, image_shape):
     return np.concatenate([corners, extent], 1), flipped
 
 
-def crop(images, boxes, flipped, size):
-    """Cut boxes out, resize them and flip some; black outside the image.
+def _mirrored_border(data):
+    mirrored = data.get("crop_padding_mode") == "symmetric"
+    return data["crop_padding"] if mirrored else 0
+
+
+def crop(images, boxes, flipped, size, border=0):
+    """Cut boxes out, resize them and flip some.
 
     Args:
         images: uint8 array `(n, height, width, 3)`.
@@ -154,14 +160,18 @@ def crop(images, boxes, flipped, size):
             way from the centre of the first pixel to that of the last.
         flipped: Boolean array `(n,)`, which to mirror.
         size: Integer, the height and width of the result.
+        border: Integer, up to how many pixels outside the image it is mirrored
+            at its edges. Beyond that it is black.
 
     Returns:
         Float32 array `(n, size, size, 3)`, interpolated bilinearly.
     """
     height, width = images.shape[1:3]
     steps = np.linspace(0, 1, size)
-    rows = (boxes[:, :1] + steps * boxes[:, 2:3]) * (height - 1)
-    columns = (boxes[:, 1:2] + steps * boxes[:, 3:]) * (width - 1)
+    rows = (boxes[:, :1] + steps * boxes[:, 2:3]) * (height - 1) + border
+    columns = (boxes[:, 1:2] + steps * boxes[:, 3:]) * (width - 1) + border
+    sides = (border, border)
+    images = np.pad(images, [(0, 0), sides, sides, (0, 0)], "symmetric")
     columns = np.where(flipped[:, None], columns[:, ::-1], columns)
     images = _interpolate(images, rows, axis=1)
     return _interpolate(images, columns, axis=2)

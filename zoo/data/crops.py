@@ -73,15 +73,15 @@ def _draw_boxes(shape, area, aspect_ratio, seed):
     return top, left, height, width, uniform[4] < 0.5
 
 
-def random_padded_crop(images, size, padding, seed):
+def random_padded_crop(images, size, padding, mode, seed):
     """Move each image by up to `padding` pixels, flip half of them.
-
-    What moves in from outside is black.
 
     Args:
         images: Tensor `(n, height, height, 3)`, squares.
         size: Integer, the height and width of the result.
         padding: Integer, in pixels of `images`.
+        mode: What moves in from outside: `"constant"` for black,
+            `"symmetric"` for the image, mirrored at its edges.
         seed: Integer tensor `(2,)`.
 
     Returns:
@@ -94,12 +94,17 @@ def random_padded_crop(images, size, padding, seed):
     offsets = tf.random.stateless_uniform(
         [2, count], seed, -padding, padding + 1, dtype=tf.int32
     )
+    last = shape[1:3][:, None] - 1
+    extent = tf.ones([2, count])
+    if mode == "symmetric":
+        sides = [padding, padding]
+        images = tf.pad(images, [[0, 0], sides, sides, [0, 0]], "SYMMETRIC")
+        extent *= tf.cast(last / (last + 2 * padding), tf.float32)
+        offsets, last = offsets + padding, last + 2 * padding
     # In the unit of `crop_and_resize`: from the first pixel to the last.
-    top, left = tf.unstack(
-        tf.cast(offsets / (shape[1:3][:, None] - 1), tf.float32)
-    )
-    whole = tf.ones([count])
-    return _crop(images, size, top, left, whole, whole, flipped)
+    top, left = tf.unstack(tf.cast(offsets / last, tf.float32))
+    height, width = tf.unstack(extent)
+    return _crop(images, size, top, left, height, width, flipped)
 
 
 def _crop(images, size, top, left, height, width, flipped):

@@ -112,8 +112,9 @@ def _from_storage(split, recipe, epochs, size):
 
 def _crop(images, data, size, seed):
     if "crop_padding" in data:
+        mode = data.get("crop_padding_mode", "constant")
         return crops.random_padded_crop(
-            images, size, data["crop_padding"], seed
+            images, size, data["crop_padding"], mode, seed
         )
     return crops.random_resized_crop(
         images, size, data["crop_area"], data["crop_aspect_ratio"], seed
