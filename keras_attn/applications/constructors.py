@@ -65,6 +65,9 @@ ATTENTION_ARGUMENT = """\
             `keras_attn.applications.AttnResNet`.
 """
 
+# By name of constructor, the attention type of those that `one_attention` made.
+FIXED_ATTENTION = {}
+
 
 def any_attention(
     name,
@@ -94,7 +97,7 @@ def any_attention(
     ):
         attended = attended_architecture(architecture, attention)
         entry = weights_of(attended, weights)
-        check_attention(entry, architecture, attention)
+        check_attention(entry, attention)
         defaults = {
             "stem_strides": default_stem_strides,
             "attention_stages": None,  # those of the attention type
@@ -166,6 +169,7 @@ def one_attention(name, base, attention, summary, reference):
         return base(attention=attention, **arguments)
 
     construct.__signature__ = signature
+    FIXED_ATTENTION[name] = attention
     _name(construct, name)
     construct.__doc__ = DOCSTRING.format(
         summary=summary,
@@ -204,24 +208,23 @@ def weights_of(architecture, weights):
     return published(f"{architecture}.{weights}" if is_tag else weights)
 
 
-def check_attention(entry, architecture, attention):
-    """Raise an error for a published weight whose id tells that it is of this
-    architecture, and of another attention type.
+def check_attention(entry, attention):
+    """Raise a `ValueError` if a published weight has another attention type.
 
     Args:
         entry: The `Entry` of a published weight, or `None`.
-        architecture: String, without attention.
-        attention: As for the constructors.
+        attention: As for the constructors. An `AttentionType` is not compared.
     """
     if entry is None or not (attention is None or isinstance(attention, str)):
         return
-    for trained in (None, *ATTENTION_TYPES):
-        name = attended_architecture(architecture, trained)
-        if entry.id.startswith(f"{name}.") and trained != attention:
-            raise ValueError(
-                f"The weight {entry.id} was trained with "
-                f"attention={trained!r}. Received: attention={attention!r}"
-            )
+    trained = FIXED_ATTENTION.get(
+        entry.constructor, entry.arguments.get("attention")
+    )
+    if trained != attention:
+        raise ValueError(
+            f"The weight {entry.id} was trained with "
+            f"attention={trained!r}. Received: attention={attention!r}"
+        )
 
 
 def trained_arguments(entry, given, own_stages):

@@ -3,11 +3,13 @@
 import csv
 import inspect
 import re
+import types
 
 import keras
 import pytest
 
 from keras_attn import applications
+from keras_attn.applications import constructors
 from zoo import macs
 from zoo import sizes
 
@@ -113,6 +115,15 @@ def test_a_published_weight_must_be_of_the_attention_type(attention):
         applications.AttnResNet14Small(attention, weights=weights)
     plain = applications.AttnResNet14Small(weights="resnet14_small.cifar100_32")
     assert plain.load_report.loaded
+
+
+def test_the_attention_of_a_weight_is_known_whatever_its_id():
+    entry = types.SimpleNamespace(
+        id="mine.cifar100_32", constructor="CRAMResNet14Small", arguments={}
+    )
+    constructors.check_attention(entry, "cram")
+    with pytest.raises(ValueError, match="'cram'. Received: attention=None"):
+        constructors.check_attention(entry, None)
 
 
 def test_an_unknown_argument_is_a_type_error():
