@@ -284,19 +284,33 @@ def _mean(percentages):
 
 
 def table_of_segmentation(rows):
-    """Return the rows of `zoo.study.segmentation` as a Markdown table."""
-    header = "| attention | parameters (M) | seeds | mean IoU | spread |"
+    """Return the rows of `zoo.study.segmentation`, the best first."""
     by_attention = {}
     for row in rows:
         by_attention.setdefault(row["attention"], []).append(row)
+
+    def mean(seeds, name):
+        return statistics.mean(row[name] for row in seeds)
+
+    classes = ("ground", "disc", "square", "triangle", "cross", "ring")
     lines = []
-    for attention, seeds in by_attention.items():
+    for attention, seeds in sorted(
+        by_attention.items(), key=lambda item: -mean(item[1], "mean_iou")
+    ):
         scores = [row["mean_iou"] for row in seeds]
+        trained, spread = " | ", ""
+        if parameters := seeds[0]["parameters"]:  # there is a network
+            trained = f"{parameters / 1e6:.2f} | {len(seeds)}"
+            spread = f"{max(scores) - min(scores):.3f}"
+        of_classes = " | ".join(f"{mean(seeds, name):.2f}" for name in classes)
         lines.append(
-            f"| {attention} | {seeds[0]['parameters'] / 1e6:.2f} "
-            f"| {len(seeds)} | {statistics.mean(scores):.3f} "
-            f"| {max(scores) - min(scores):.3f} |"
+            f"| {attention} | {trained} | {mean(seeds, 'mean_iou'):.3f} "
+            f"| {spread} | {of_classes} |"
         )
+    header = (
+        "| attention | parameters (M) | seeds | mean IoU | spread "
+        f"| {' | '.join(classes)} |"
+    )
     return _markdown(header, lines)
 
 
@@ -315,10 +329,23 @@ def table_of_radii(rows):
     return _markdown(f"| layer | map | {names} |", lines)
 
 
+def table_of_radius_effect(rows):
+    """Return the rows of `zoo.study.radius_effect` as a Markdown table."""
+    lines = [
+        f"| `{row['id']}` | {row['radii']} | {row['images']} "
+        f"| {100 * row['top1']:.2f}{_plus_minus(row['top1_error'])} |"
+        for row in rows
+    ]
+    return _markdown("| network | radii | images | top-1 (%) |", lines)
+
+
 def table_of_equivariance(rows):
     """Return the rows of `zoo.study.equivariance`, with errors as shares of
     those of rectangles that stay where they are."""
-    header = "| recipe | run | images | centres | extents | angles |"
+    header = (
+        "| run | area | spread of centres | edges | saliency "
+        "| way of the centre | centres | extents | angles |"
+    )
     lines = []
     for row in rows:
         shares = [
@@ -327,9 +354,10 @@ def table_of_equivariance(rows):
             else ""
             for term in ("centers", "extents", "angles")
         ]
-        run = row["name"].rpartition(".")[2]
         lines.append(
-            f"| {row['recipe']} | {run} | {row['images']} "
+            f"| `{row['name']}` | {row['area']:.0%} "
+            f"| {row['center_spread']:.1%} | {row['edges']} "
+            f"| {row['saliency']} | {row['way']:.0%} "
             f"| {' | '.join(shares)} |"
         )
     return _markdown(header, lines)
@@ -363,6 +391,7 @@ MEASURED = {
     "fine_tuning": (README, table_of_fine_tuning),
     "segmentation": (STUDIES, table_of_segmentation),
     "radii": (STUDIES, table_of_radii),
+    "radius_effect": (STUDIES, table_of_radius_effect),
     "equivariance": (STUDIES, table_of_equivariance),
     "pilots": (STUDIES, table_of_pilots),
 }

@@ -32,8 +32,9 @@ class RectangularAttention2D(keras.layers.Layer):
       all pixels give a saliency map. The centre is its mean, the angle is the
       direction of its principal axis, and the half-extents are those of the
       uniform rectangle that has the same variances, times `margin`. So the
-      rectangle moves, turns and scales with the features, and the layer has
-      one weight for each channel.
+      layer has one weight for each channel, and the rectangle follows what is
+      salient: not all the way, since the rest of the map, which stays where
+      it is, counts a little, too.
     - *The saliency is standardised over the pixels.* Its logits have zero
       mean and a standard deviation of at most 1, whatever the size of the
       weights: the sharpness of the saliency is bounded, and training chooses

@@ -12,7 +12,7 @@ from zoo import export_matrix
 from zoo.benchmark import tables
 from zoo.data import sources
 
-WEIGHT = "expatt_resnet14_small.cifar100_32"
+WEIGHT = "resnet14_small.cifar100_32"
 KEPT = "another.cifar100_32"
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from keras_attn.applications import AttnResNet
+from keras_attn.layers import ExplicitAttention2D
 from keras_attn.layers import RectangularAttention2D
 from tests.zoo.common import finished_run
 from zoo import data
@@ -21,9 +22,11 @@ from zoo import summarize
 from zoo.benchmark import tables
 from zoo.data.sources import tiny_imagenet_boxes
 from zoo.study import __main__ as command
+from zoo.study import equivariance as equivariance_study
 from zoo.study import faithfulness
 from zoo.study import fine_tuning
 from zoo.study import radii
+from zoo.study import radius_effect
 from zoo.study import rectangles as study
 from zoo.study import segmentation
 
@@ -142,6 +145,33 @@ def test_the_middle_is_tried_in_every_size_and_shape(data_dir, monkeypatch):
     assert study.measure([], data_dir) == []
     extents = {tuple(rectangles[0, 2:4]) for rectangles in tried.values()}
     assert extents == {(0.5, 0.5), (0.5, 1), (1, 0.5), (1, 1)}
+
+
+def test_rectangles_have_those_of_other_images_beside_them(monkeypatch):
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    gate = RectangularAttention2D(margin=1.0)
+    x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(gate(x))
+    model = keras.Model(inputs, x)
+    gate.saliency_kernel.assign([[2.0], [0.0], [0.0]])  # sees red only
+    images = np.zeros((6, 16, 16, 3), "float32")
+    for index, image in enumerate(images):
+        image[2 * index : 2 * index + 4, :4, 0] = 255
+        image[:4, 8:, 1] = 255
+    rectangles = study._rectangles(model, images)
+    assert list(rectangles) == ["", "of other images", "sum of the features"]
+    own, others, sums = rectangles.values()
+    assert (np.diff(own[:, 1]) > 0.01).all()  # they go down with the red
+    np.testing.assert_array_equal(np.sort(own[:, 1]), np.sort(others[:, 1]))
+    assert (own != others).any()
+    assert (sums[:, 0] > own[:, 0] + 0.05).all()  # the green counts, too
+
+    ungated = keras.Model(
+        inputs, keras.layers.GlobalAveragePooling2D(name="avg_pool")(inputs)
+    )
+    [(name, same)] = study._rectangles(ungated, images / 255).items()
+    assert name == "sum of the features"
+    np.testing.assert_allclose(same, sums, atol=1e-5)
 
 
 def test_the_kept_radii_are_those_of_the_published_weight():
@@ -321,15 +351,20 @@ def test_maps_of_a_network_that_needs_the_object_are_better_than_others():
     rows = faithfulness.compare(color_network(), images, np.arange(3), boxes)
     assert [row["images"] for row in rows] == [3] * len(rows)
     by_map = {row["map"]: row for row in rows if row["boxes"] == "all"}
-    middle, box = by_map["middle of the image"], by_map["annotated box"]
+    other, box = by_map["attention of another image"], by_map["annotated box"]
     assert box["pointing_game"] == box["energy"] == 1
     for name in ("attention", "Grad-CAM"):
         good = by_map[name]
         assert good["pointing_game"] == 1
-        assert good["energy"] > middle["energy"] + 0.05
-        assert good["deletion"] < middle["deletion"] - 0.05
-        assert good["insertion"] > middle["insertion"]
+        assert good["energy"] > other["energy"] + 0.05
+        assert good["deletion"] < other["deletion"] - 0.05
+        assert good["insertion"] > other["insertion"]
     assert by_map["Grad-CAM"]["energy"] > 0.99
+    # Black is zero in all channels.
+    assert by_map["sum of the features"]["energy"] == 1
+    assert other["pointing_game"] == 0
+    errors = [key for key in other if key.endswith("_error")]
+    assert errors and not any(other[key] for key in errors)
 
 
 def test_only_images_that_the_network_gets_right_count(data_dir, monkeypatch):
@@ -344,8 +379,8 @@ def test_only_images_that_the_network_gets_right_count(data_dir, monkeypatch):
     assert {row["id"] for row in rows} == {"colors"}
 
 
-def test_a_network_without_a_map_of_the_image_is_an_error():
-    model = AttnResNet(
+def expatt_network():
+    return AttnResNet(
         (1, 1),
         bottleneck=False,
         width=16,
@@ -355,6 +390,10 @@ def test_a_network_without_a_map_of_the_image_is_an_error():
         input_shape=(16, 16, 3),
         classes=3,
     )
+
+
+def test_a_network_without_a_map_of_the_image_is_an_error():
+    model = expatt_network()
     with pytest.raises(ValueError, match="no attention map that depends"):
         faithfulness._attention(model, np.zeros((1, 16, 16, 3)))
 
@@ -441,6 +480,24 @@ def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):
         assert values["--seed"] == str(row["seed"])
 
 
+def test_answers_without_a_network_have_the_overlaps_of_their_pixels(
+    monkeypatch,
+):
+    monkeypatch.setattr(segmentation, "HELD_OUT", 20)
+    monkeypatch.setattr(segmentation, "SIZE", 32)
+    ground, discs = segmentation.measure_without_network()
+    example = runpy.run_path("examples/segment.py")
+    _, labels = example["pictures"](20, 32, example["HELD_OUT_SEED"])
+    share = (labels == 0).mean()
+    assert ground["attention"] == "all ground"
+    assert ground["mean_iou"] == pytest.approx(share / 6, abs=1e-4)
+    of_discs = (labels == 1).sum() / (labels > 0).sum()
+    assert discs["attention"] == "all discs" and discs["ground"] == 1
+    assert discs["disc"] == pytest.approx(of_discs, abs=1e-4)
+    assert discs["mean_iou"] == pytest.approx((1 + of_discs) / 6, abs=1e-4)
+    assert ground["ring"] == discs["ring"] == 0
+
+
 def test_rectangles_of_a_run_are_those_of_its_last_weights(
     data_dir, tmp_path, monkeypatch
 ):
@@ -455,13 +512,124 @@ def test_rectangles_of_a_run_are_those_of_its_last_weights(
     trained.save_weights(run / "last.weights.h5")
     arguments = ["equivariance", str(run), "--data-dir", str(data_dir)]
     command.app(arguments, standalone_mode=False)
-    [row], _ = tables.read(tmp_path / "equivariance.csv")
+    rows, _ = tables.read(tmp_path / "equivariance.csv")
+    assert [(row["edges"], row["saliency"]) for row in rows] == [
+        ("black", "found"),
+        ("black", "moved"),
+        ("mirrored", "found"),
+        ("mirrored", "moved"),
+    ]
     images = data.load("tiny_imagenet", data_dir, "val").images
-    found, still = equivariance.errors(trained, images, 30.0, 1.25, 0.15)
-    assert row["name"] == "cram.a.seed0" and row["images"] == 6
-    measured = [row[term] for term in ("centers", "extents", "angles")]
-    np.testing.assert_allclose(measured, found, atol=2e-6)
-    assert row["still_centers"] == pytest.approx(still[0], abs=2e-6)
+    random = keras.random.SeedGenerator(0)
+    moves = equivariance.draw_moves(6, 30.0, 1.25, 0.15, random)
+    before = equivariance.rectangles(trained, images)
+    for row, fill_mode in zip(rows[::2], ("constant", "reflect"), strict=True):
+        moved = np.asarray(equivariance.moved(images, *moves, fill_mode))
+        after = equivariance.rectangles(trained, moved)
+        measured = equivariance_study.errors(before, after, moves)
+        assert row["name"] == "cram.a.seed0" and row["images"] == 6
+        for name, value in measured.items():
+            assert row[name] == pytest.approx(value, abs=2e-6), name
+    assert len({row["centers"] for row in rows}) == 4
+
+
+def test_the_way_is_zero_for_what_stays_and_one_for_what_moves():
+    random = np.random.default_rng(0)
+    before = random.uniform(0.2, 0.6, (50, 5)).astype("float32")
+    before[:, 2] += 0.5  # the longer one
+    moves = equivariance.draw_moves(
+        50, 30, 1.25, 0.15, keras.random.SeedGenerator(0)
+    )
+    moved = np.asarray(equivariance.moved_rectangles(before, *moves))
+    stays = equivariance_study.errors(before, before, moves)
+    follows = equivariance_study.errors(before, moved, moves)
+    half = equivariance_study.errors(before, (before + moved) / 2, moves)
+    assert (stays["way"], follows["way"], half["way"]) == (0, 1, 0.5)
+    for term in equivariance_study.TERMS:
+        assert follows[term] == pytest.approx(0, abs=1e-6)
+        assert stays[term] == follows[f"still_{term}"] > 0
+
+
+def test_a_saliency_that_is_moved_takes_its_rectangle_along(data_dir):
+    """A bright spot far from the edges, on a network that only adds up."""
+    inputs = keras.Input((32, 32, 3))
+    gate = RectangularAttention2D(margin=1.0, saliency_initializer="ones")
+    trained = keras.Model(inputs, gate(inputs))
+    middles = (2 * np.arange(32) + 1 - 32) / 32
+    x, y = np.meshgrid(middles, middles)
+    spot = np.exp(-((x - 0.2) ** 2 + (y + 0.1) ** 2) / 0.02)
+    images = np.repeat(255 * spot[None, ..., None], 3, axis=-1)
+    images = images.astype("float32")
+    shift = np.float32([[0.25, -0.125]])
+    moves = np.float32([0]), np.float32([1]), shift
+    [before] = np.asarray(equivariance.rectangles(trained, images))
+    for fill_mode in ("reflect", "constant"):
+        [found] = np.asarray(
+            equivariance.rectangles(
+                trained,
+                np.asarray(equivariance.moved(images, *moves, fill_mode)),
+            )
+        )
+        [after] = np.asarray(
+            equivariance_study.moved_saliency(trained, images, moves, fill_mode)
+        )
+        # The saliency is the image here.
+        np.testing.assert_allclose(after, found, atol=1e-4)
+        # Not all the way: the ground around it stays.
+        way = (after - before)[:2] / shift[0]
+        assert (way > 0.2).all() and (way < 1).all()
+
+
+def test_the_area_and_the_spread_of_rectangles_are_shares_of_the_image():
+    # Centres at a quarter and three quarters of the width, in the middle of
+    # the height.
+    rectangles = np.float32([[-0.5, 0, 0.8, 0.5, 0], [0.5, 0, 0.8, 0.5, 1]] * 3)
+    # Extents are halves: 0.8 of the width and 0.5 of the height.
+    assert equivariance_study._extent(rectangles) == {
+        "area": 0.4,
+        # A quarter of the side from the mean along x, none along y.
+        "center_spread": pytest.approx(0.25 / 2**0.5, abs=1e-4),
+    }
+
+
+def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
+    """On a network that answers by the radius of its layer."""
+    network = expatt_network()
+    layers = [
+        layer
+        for layer in network.layers
+        if isinstance(layer, ExplicitAttention2D)
+    ]
+    seen = []
+    labels = data.load("tiny_imagenet", data_dir, "val").labels
+
+    def predict(images):
+        seen.append([float(layer.radius[0]) for layer in layers])
+        right = np.eye(3)[labels]
+        return right if seen[-1][0] < 29 else np.roll(right, 1, axis=1)
+
+    monkeypatch.setattr(network, "predict_on_batch", predict)
+    monkeypatch.setattr(
+        radius_effect.keras_attn,
+        "load",
+        lambda _: types.SimpleNamespace(model=network),
+    )
+    entry = types.SimpleNamespace(
+        metrics={"tiny_imagenet": {}}, input={"size": 16}
+    )
+    monkeypatch.setattr(radius_effect.manifest, "entry", lambda _: entry)
+    for layer in layers:
+        layer.radius_weight.assign(np.ones(layer.radius_weight.shape))
+    rows = radius_effect.measure("a", data_dir)
+    assert [(row["radii"], row["top1"]) for row in rows] == [
+        ("as trained", 1.0),
+        (2.0, 1.0),
+        (30.0, 0.0),
+    ]
+    assert {row["images"] for row in rows} == {6}
+    assert [row["top1_error"] for row in rows] == [0, 0, 0]
+    for used, wanted in zip(seen[1:], (2, 30)):
+        assert used == pytest.approx([wanted] * len(layers), rel=1e-5)
 
 
 def test_pilots_tell_what_they_changed_and_what_it_brought(

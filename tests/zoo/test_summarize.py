@@ -147,18 +147,27 @@ def test_segmentation_becomes_a_table_with_a_row_for_each_attention(
     summarize.STUDIES.write_text(marks)
     summarize.app([], standalone_mode=False)
     assert summarize.STUDIES.read_text() == marks  # nothing was measured yet
+    classes = ("ground", "disc", "square", "triangle", "cross", "ring")
     rows = [
-        {"attention": name, "parameters": 1_250_000, "mean_iou": mean_iou}
-        for name, mean_iou in (("none", 0.5), ("gsa", 0.6), ("none", 0.52))
+        {"attention": name, "mean_iou": mean_iou, "parameters": parameters}
+        | {name: mean_iou / 2 for name in classes}
+        for name, mean_iou, parameters in (
+            ("none", 0.5, 1_250_000),
+            ("gsa", 0.6, 1_250_000),
+            ("none", 0.52, 1_250_000),
+            ("all ground", 0.1, ""),
+        )
     ]
     tables.write("zoo/results/segmentation.csv", rows)
     summarize.app([], standalone_mode=False)
     assert summarize.STUDIES.read_text().splitlines() == [
         "<!-- segmentation -->",
-        "| attention | parameters (M) | seeds | mean IoU | spread |",
-        "|---|---|---|---|---|",
-        "| none | 1.25 | 2 | 0.510 | 0.020 |",
-        "| gsa | 1.25 | 1 | 0.600 | 0.000 |",
+        "| attention | parameters (M) | seeds | mean IoU | spread "
+        "| ground | disc | square | triangle | cross | ring |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| gsa | 1.25 | 1 | 0.600 | 0.000" + " | 0.30" * 6 + " |",
+        "| none | 1.25 | 2 | 0.510 | 0.020" + " | 0.26" * 6 + " |",
+        "| all ground |  |  | 0.100 | " + " | 0.05" * 6 + " |",
         "<!-- end of segmentation -->",
     ]
 
@@ -238,15 +247,31 @@ def test_radii_are_a_line_for_each_layer_and_a_column_for_each_network():
     ]
 
 
+def test_the_effect_of_radii_is_a_line_for_each_setting():
+    rows = [
+        {"id": "a", "radii": radii, "images": 10, "top1": top1}
+        | {"top1_error": error}
+        for radii, top1, error in (("as trained", 0.5, 0.0), (2.0, 0.4, 0.003))
+    ]
+    assert summarize.table_of_radius_effect(rows).splitlines()[2:] == [
+        "| `a` | as trained | 10 | 50.00 |",
+        "| `a` | 2.0 | 10 | 40.00 ± 0.3 |",
+    ]
+
+
 def test_equivariance_is_told_as_a_share_of_staying():
-    row = {"name": "cram.cifar100_32.seed1", "recipe": "cram.cifar100_32"}
-    row |= {"images": 5, "centers": 0.01, "extents": 0.3, "angles": 0.02}
+    row = {"name": "cram.cifar100_32.seed1", "edges": "black"}
+    row |= {"saliency": "found", "way": 0.375}
+    row |= {"area": 0.714, "center_spread": 0.0456}
+    row |= {"centers": 0.01, "extents": 0.3, "angles": 0.02}
     row |= {"still_centers": 0.1, "still_extents": 0.2, "still_angles": 0.02}
-    square = row | {"name": "cram.cifar100_32.seed2", "still_angles": 0.0}
+    square = row | {"edges": "mirrored", "still_angles": 0.0}
     table = summarize.table_of_equivariance([row, square]).splitlines()
     assert table[2:] == [
-        "| cram.cifar100_32 | seed1 | 5 | 10.0% | 150.0% | 100.0% |",
-        "| cram.cifar100_32 | seed2 | 5 | 10.0% | 150.0% |  |",
+        "| `cram.cifar100_32.seed1` | 71% | 4.6% | black | found "
+        "| 38% | 10.0% | 150.0% | 100.0% |",
+        "| `cram.cifar100_32.seed1` | 71% | 4.6% | mirrored | found "
+        "| 38% | 10.0% | 150.0% |  |",
     ]
 
 

@@ -8,6 +8,7 @@ import typer
 from zoo.benchmark import tables
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...")]
+Id = Annotated[str, typer.Argument(metavar="ID")]
 Folders = Annotated[
     list[Path],
     typer.Argument(metavar="RUN_DIR...", help="Folders of zoo.train."),
@@ -33,8 +34,17 @@ def radii(ids: Ids):
 
 
 @app.command()
+def radius_effect(weight_id: Id, data_dir: DataDir):
+    """Do the radii of ExpAtt matter, once it is trained?"""
+    from zoo.study import radius_effect
+
+    rows = radius_effect.measure(weight_id, data_dir)
+    tables.replace(tables.RESULTS / "radius_effect.csv", rows, "id")
+
+
+@app.command()
 def rectangles(ids: Ids, data_dir: DataDir):
-    """CRAM's rectangles against the boxes of Tiny-ImageNet."""
+    """Rectangles of networks against the boxes of Tiny-ImageNet."""
     from zoo.study import rectangles
 
     rows = rectangles.measure(ids, data_dir)
@@ -47,7 +57,8 @@ def equivariance(folders: Folders, data_dir: DataDir):
     from zoo.study import equivariance
 
     rows = equivariance.measure(folders, data_dir)
-    tables.replace(tables.RESULTS / "equivariance.csv", rows, "name")
+    path = tables.RESULTS / "equivariance.csv"
+    tables.replace(path, rows, "name", "edges", "saliency")
 
 
 @app.command()
@@ -79,16 +90,18 @@ def fine_tuning(
 @app.command()
 def segmentation(
     attentions: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="ATTENTION...", help="Attention types, or none."
+            metavar="ATTENTION...",
+            help="Attention types, or none. Without: no network is trained.",
         ),
-    ],
+    ] = None,
 ):
     """Segmentation of generated pictures, trained from random weights."""
     from zoo.study import segmentation
 
-    rows = segmentation.measure(attentions)
+    rows = segmentation.measure(attentions or [])
+    rows += segmentation.measure_without_network()
     tables.replace(tables.RESULTS / "segmentation.csv", rows, "attention")
 
 

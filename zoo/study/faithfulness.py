@@ -15,11 +15,16 @@ The maps of an image:
   depends on the distance only, so it is the middle of the image, whatever the
   image.
 - *Grad-CAM* (Selvaraju et al., 2017), of the features before the pooling.
+- *sum of the features*: of what that layer is given, over the channels. It
+  shows where the network is active, without anything that attention learned.
+- *attention of another image*: maps of the same shapes, around the same places
+  on average, which say nothing of the image. What is measured is compared with
+  this one.
 - *middle of the image* and *random*, which do not look. They have the very
   values of the attention map, in the order of the distance from the middle or
   of smooth noise: a narrow map has more of its sum in the box than a wide one
-  that points to the same place. Grad-CAM has values of its own, so its energy
-  also tells how narrow it is.
+  that points to the same place. Grad-CAM and the sum of the features have
+  values of their own, so their energy also tells how narrow they are.
 - *annotated box*: one inside, zero outside.
 
 What is decided here:
@@ -48,7 +53,7 @@ EVERY = 5  # Of the validation images, in the order of their list.
 STEPS = 8
 BATCH = 200
 SEED = 0
-MIDDLE = "middle of the image"
+OTHER = "attention of another image"
 
 
 def measure(weight_id, data_dir):
@@ -63,7 +68,7 @@ def measure(weight_id, data_dir):
         `images`, and the means over them of the `pointing_game`, the
         `energy`, the `deletion` and the `insertion`, all from 0 to 1. With
         `_error` at the end of the name, the standard error of the difference
-        from the middle of the image, which has the same images.
+        from the attention of another image.
 
     Raises:
         ValueError: if the network has no map that depends on the image.
@@ -115,7 +120,7 @@ def compare(model, images, labels, boxes):
         {
             "map": name,
             "boxes": subset,
-            **means(measured, scores[MIDDLE], chosen),
+            **means(measured, scores[OTHER], chosen),
         }
         for name, measured in scores.items()
         for subset, chosen in subsets.items()
@@ -149,21 +154,24 @@ def means(scores, reference, chosen):
 
 
 def _maps(model, images, labels, boxes, noise, ties):
-    attention = _attention(model, images)
+    attention, sums = _attention(model, images)
     size = images.shape[1]
     x, y = np.meshgrid(*2 * [np.arange(size) - (size - 1) / 2])
     nearness = np.broadcast_to(-np.hypot(x, y), attention.shape)
     return {
         "attention": attention,
         "Grad-CAM": _grad_cam(model, images, labels),
-        MIDDLE: rearranged(attention, nearness, ties),
+        "sum of the features": sums,
+        OTHER: np.roll(attention, 1, axis=0),
+        "middle of the image": rearranged(attention, nearness, ties),
         "random": rearranged(attention, noise, ties),
         "annotated box": inside(boxes, size).astype("float32"),
     }
 
 
 def _attention(model, images):
-    """Return the last map, in the size of the images."""
+    """Return the last map, and the sum over the channels of what its layer is
+    given, in the size of the images."""
     layers = keras_attn.attention_maps(model, images, batch_size=BATCH)
     with_map = [layer for layer in layers if layer.map is not None]
     if not with_map:
@@ -171,16 +179,21 @@ def _attention(model, images):
             f"The network {model.name!r} has no attention map that depends on "
             "the image, so there is nothing to compare"
         )
-    return with_map[-1].resized().map
+    last = with_map[-1]
+    inputs = keras.Model(model.inputs, model.get_layer(last.name).input)
+    sums = _outputs(inputs, images).sum(axis=-1)
+    return last.resized().map, _resized(sums, images.shape[1:3])
 
 
 def _grad_cam(model, images, labels):
     features = keras.Model(model.inputs, model.get_layer("avg_pool").input)
     kernel = keras.ops.convert_to_numpy(model.get_layer("predictions").kernel)
     maps = grad_cam(_outputs(features, images), kernel, labels)
-    resized = keras.ops.image.resize(
-        maps[..., None], images.shape[1:3], "bilinear"
-    )
+    return _resized(maps, images.shape[1:3])
+
+
+def _resized(maps, size):
+    resized = keras.ops.image.resize(maps[..., None], size, "bilinear")
     return keras.ops.convert_to_numpy(resized)[..., 0]
 
 

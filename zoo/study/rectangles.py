@@ -1,22 +1,32 @@
-"""CRAM's rectangles against the boxes of Tiny-ImageNet.
+"""Rectangles of networks against the boxes of Tiny-ImageNet.
 
-The network was never told where an object is. What it attends to is compared
-with the annotated box of each validation image, beside the best that one can do
-without looking: the same rectangle, of the best size, in the middle of every
-image. Since a box also has a size that the attention need not have, one row
-scales all rectangles of the network by the best common factor.
+No network was told where an object is. What CRAM attends to is compared with
+the annotated box of each validation image, beside what could explain it
+without CRAM:
+
+- *middle of the image*: the same rectangle, of the best size, for every image;
+- *of other images*: the network's own rectangles, each for another image;
+- *sum of the features*: CRAM's moments of the sum over the channels, that is,
+  of where the network is active. For CRAM the sum of what its layer is given,
+  for a network without CRAM that of the features before the pooling.
+
+Since a box also has a size that the attention need not have, rectangles of a
+network are also scaled by the best common factor.
 """
 
 import itertools
 
+import keras
 import numpy as np
 
 import keras_attn
+from keras_attn.layers import RectangularAttention2D
 from zoo import data
 from zoo.data.sources import tiny_imagenet_boxes
 
 SIZE = 64  # of the images, in pixels
 BATCH = 200
+SEED = 0
 FACTORS = np.arange(0.3, 1.71, 0.1)
 HALF_EXTENTS = np.arange(0.3, 1.01, 0.1)
 
@@ -25,7 +35,7 @@ def measure(ids, data_dir):
     """Return rows for each kind of rectangle.
 
     Args:
-        ids: Ids of published CRAM networks.
+        ids: Ids of published networks for Tiny-ImageNet.
         data_dir: Path of Tiny-ImageNet.
 
     Returns:
@@ -43,15 +53,46 @@ def measure(ids, data_dir):
     rows = _best("middle of the image", sizes, boxes)
     for weight_id in ids:
         model = keras_attn.load(weight_id).model
-        [attention] = keras_attn.attention_maps(model, images, batch_size=BATCH)
-        rectangles = attention.rectangles
-        scaled = {
-            f"best: {factor:.1f} x": rectangles * [1, 1, factor, factor, 1]
-            for factor in FACTORS
-        }
-        rows += _best(weight_id, {"as trained": rectangles}, boxes)
-        rows += _best(weight_id, scaled, boxes)
+        for name, rectangles in _rectangles(model, images).items():
+            name = f"{weight_id}, {name}" if name else weight_id
+            scaled = {
+                f"best: {factor:.1f} x": rectangles * [1, 1, factor, factor, 1]
+                for factor in FACTORS
+            }
+            if name == weight_id:
+                rows += _best(name, {"as trained": rectangles}, boxes)
+            rows += _best(name, scaled, boxes)
     return rows
+
+
+def _rectangles(model, images):
+    """Return the rectangles of images, by what they are of."""
+    gates = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, RectangularAttention2D)
+    ]
+    if not gates:
+        features = model.get_layer("avg_pool").input
+        return {"sum of the features": _of_sum(model, features, images)}
+    [gate] = gates
+    [attention] = keras_attn.attention_maps(model, images, batch_size=BATCH)
+    others = np.random.default_rng(SEED).permutation(len(images))
+    return {
+        "": attention.rectangles,
+        "of other images": attention.rectangles[others],
+        "sum of the features": _of_sum(model, gate.input, images),
+    }
+
+
+def _of_sum(model, features, images):
+    """Return CRAM's rectangles of the sum over the channels."""
+    moments = RectangularAttention2D(margin=1.0, saliency_initializer="ones")
+    moments.build(features.shape)
+    features = keras.Model(model.input, features).predict(
+        images, batch_size=BATCH, verbose=0
+    )
+    return keras.ops.convert_to_numpy(moments.rectangles(features))
 
 
 def _repeated(rectangle, count):
