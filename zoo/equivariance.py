@@ -199,15 +199,3 @@ def rectangle_distances(rectangles, others):
 
 def _columns(rectangles):
     return ops.unstack(rectangles, 5, axis=1)
-
-
-def rectangles(network, images):
-    """Return the rectangles of images, `(count, 5)`.
-
-    Args:
-        network: A `keras.Model` with one `RectangularAttention2D`.
-        images: Array `(count, size, size, 3)`, 0 to 255.
-    """
-    gate = rectangle_layer(network)
-    features = keras.Model(network.input, gate.input)
-    return gate.rectangles(features.predict(images, verbose=0))

@@ -139,9 +139,9 @@ def errors(trained, images):
     moves = [SETTINGS[key] for key in ("rotation", "scale", "translation")]
     random = keras.random.SeedGenerator(0)
     moves = equivariance.draw_moves(len(images), *moves, random)
-    before = equivariance.rectangles(trained, images)
+    before = study.find_rectangles(trained, images)
     moved = np.asarray(equivariance.moved(images, *moves))
-    after = equivariance.rectangles(trained, moved)
+    after = study.find_rectangles(trained, moved)
     measured = study.errors(before, after, moves)
     return [
         np.array([measured[prefix + term] for term in study.TERMS])

@@ -522,10 +522,10 @@ def test_rectangles_of_a_run_are_those_of_its_last_weights(
     images = data.load("tiny_imagenet", data_dir, "val").images
     random = keras.random.SeedGenerator(0)
     moves = equivariance.draw_moves(6, 30.0, 1.25, 0.15, random)
-    before = equivariance.rectangles(trained, images)
+    before = equivariance_study.find_rectangles(trained, images)
     for row, fill_mode in zip(rows[::2], ("constant", "reflect"), strict=True):
         moved = np.asarray(equivariance.moved(images, *moves, fill_mode))
-        after = equivariance.rectangles(trained, moved)
+        after = equivariance_study.find_rectangles(trained, moved)
         measured = equivariance_study.errors(before, after, moves)
         assert row["name"] == "cram.a.seed0" and row["images"] == 6
         for name, value in measured.items():
@@ -562,10 +562,10 @@ def test_a_saliency_that_is_moved_takes_its_rectangle_along(data_dir):
     images = images.astype("float32")
     shift = np.float32([[0.25, -0.125]])
     moves = np.float32([0]), np.float32([1]), shift
-    [before] = np.asarray(equivariance.rectangles(trained, images))
+    [before] = np.asarray(equivariance_study.find_rectangles(trained, images))
     for fill_mode in ("reflect", "constant"):
         [found] = np.asarray(
-            equivariance.rectangles(
+            equivariance_study.find_rectangles(
                 trained,
                 np.asarray(equivariance.moved(images, *moves, fill_mode)),
             )

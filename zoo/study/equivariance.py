@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+import keras_attn
 from keras_attn.layers import RectangularAttention2D
 from keras_attn.weights import load_weights
 from zoo import callbacks
@@ -63,7 +64,7 @@ def _rows(folder, data_dir):
     images = np.concatenate([images for images, _ in batches])[:IMAGES]
     random = keras.random.SeedGenerator(SEED)
     moves = equivariance.draw_moves(len(images), *MOVES, random)
-    before = equivariance.rectangles(trained, images)
+    before = find_rectangles(trained, images)
     common = {
         "name": folder.name,
         "recipe": record["started"]["recipe"].removesuffix(".toml"),
@@ -74,9 +75,7 @@ def _rows(folder, data_dir):
     for edges, fill_mode in EDGES.items():
         moved = equivariance.moved(images, *moves, fill_mode)
         found = {
-            "found": equivariance.rectangles(
-                trained, ops.convert_to_numpy(moved)
-            ),
+            "found": find_rectangles(trained, moved),
             "moved": moved_saliency(trained, images, moves, fill_mode),
         }
         rows += [
@@ -87,6 +86,12 @@ def _rows(folder, data_dir):
         ]
     keras.utils.clear_session()
     return rows
+
+
+def find_rectangles(trained, images):
+    """Return the rectangles of the only attention layer, `(count, 5)`."""
+    [attention] = keras_attn.attention_maps(trained, images, batch_size=200)
+    return attention.rectangles
 
 
 def _extent(rectangles):
