@@ -89,9 +89,11 @@ def _rows(folder, data_dir):
 
 
 def find_rectangles(trained, images):
-    """Return the rectangles of the only attention layer, `(count, 5)`."""
-    [attention] = keras_attn.attention_maps(trained, images, batch_size=200)
-    return attention.rectangles
+    """Return the rectangles of the only CRAM layer, `(count, 5)`."""
+    gate = equivariance.rectangle_layer(trained)
+    layers = keras_attn.attention_maps(trained, images, batch_size=200)
+    [found] = [layer.rectangles for layer in layers if layer.name == gate.name]
+    return found
 
 
 def _extent(rectangles):
