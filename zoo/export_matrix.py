@@ -24,7 +24,7 @@ from keras_attn.weights import manifest
 from zoo import data as data_sets
 from zoo import evaluate
 from zoo import json_files
-from zoo.benchmark import tables
+from zoo import tables
 from zoo.benchmark import timing
 
 RESULTS = Path("zoo/results/export.csv")

@@ -18,11 +18,11 @@ import typer
 
 import keras_attn
 from keras_attn.weights import manifest
-from zoo import cards
+from zoo import markdown
 from zoo import recipe as recipes
 from zoo import runs
+from zoo import tables
 from zoo import train
-from zoo.benchmark import tables
 
 README = Path("README.md")
 RESULTS = Path("zoo/results")
@@ -54,7 +54,9 @@ def main(
             rows, _ = tables.read(path)
             _write_table(page, name, table(rows))
     ids = keras_attn.list_models()
-    _write_table(README, "weights", table_of_weights(map(manifest.entry, ids)))
+    _write_table(
+        README, "weights", markdown.table_of_weights(map(manifest.entry, ids))
+    )
 
 
 def _keep(folder):
@@ -75,7 +77,7 @@ def summarize(data, kept):
     plots.costs(rows, path.with_suffix(".png"))
     plots.curves(kept, RESULTS / f"curves_{name}.png")
     if data in IN_README:
-        _write_table(README, data, table_of(rows))
+        _write_table(README, data, markdown.table_of_comparison(rows))
 
 
 def comparison(kept):
@@ -164,254 +166,22 @@ def _latency(data):
 
 def _write_table(page, mark, table):
     text = page.read_text("utf-8")
-    page.write_text(with_table(text, mark, table), "utf-8")
-
-
-def with_table(text, mark, table):
-    """Return the text of a page with a new table between two marks.
-
-    Raises:
-        ValueError: if the marks are not there.
-    """
-    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->\n"
-    before, begins, rest = text.partition(begin)
-    _, ends, after = rest.partition(end)
-    if not begins or not ends:
-        raise ValueError(
-            f"The page must have a line {begin.strip()!r} and a later line "
-            f"{end.strip()!r}"
-        )
-    return before + begin + table + end + after
-
-
-def _markdown(header, lines):
-    rule = "|---" * (header.count("|") - 1) + "|"
-    return "\n".join([header, rule, *lines]) + "\n"
-
-
-def table_of(rows):
-    """Return the rows as a Markdown table."""
-    header = (
-        "| network | px | epochs | parameters (M) | MACs (M) | ms | seeds "
-        "| top-1 (%) | spread | top-5 (%) |"
-    )
-    lines = []
-    for row in rows:
-        spread = row["top1_spread"] if row["seeds"] > 1 else ""
-        lines.append(
-            f"| {row['network']} | {row['pixels']} | {row['epochs']} "
-            f"| {row['parameters'] / 1e6:.2f} "
-            f"| {row['macs'] / 1e6:.0f} | {row['latency_ms']} "
-            f"| {row['seeds']} | {row['top1']:.2f} | {spread} "
-            f"| {row['top5']:.2f} |"
-        )
-    return _markdown(header, lines)
-
-
-def table_of_rectangles(rows):
-    """Return the rows of `zoo.study.rectangles` as a Markdown table."""
-    header = (
-        "| rectangle | size | boxes | images | centre in the box | mean IoU |"
-    )
-    lines = []
-    for row in rows:
-        lines.append(
-            f"| {row['rectangle']} | {row['size']} | {row['boxes']} "
-            f"| {row['images']:.0f} | {100 * row['center_in_box']:.1f} % "
-            f"| {row['mean_iou']:.3f} |"
-        )
-    return _markdown(header, lines)
-
-
-def table_of_faithfulness(rows):
-    """Return the rows of `zoo.study.faithfulness` as a Markdown table."""
-    header = (
-        "| network | map | boxes | images | pointing game (%) | energy (%) "
-        "| deletion (%) | insertion (%) |"
-    )
-    lines = []
-    for row in rows:
-        measured = [
-            f"{100 * row[name]:.1f}" + _plus_minus(row[f"{name}_error"])
-            for name in ("pointing_game", "energy", "deletion", "insertion")
-        ]
-        lines.append(
-            f"| {row['id']} | {row['map']} | {row['boxes']} "
-            f"| {row['images']:.0f} | {' | '.join(measured)} |"
-        )
-    return _markdown(header, lines)
-
-
-def _plus_minus(error):
-    return f" ± {100 * error:.1f}" if error else ""
-
-
-def table_of_exports(rows):
-    """Return the rows of `zoo.export_matrix`, a line for each weight."""
-    by_id = {}
-    for row in rows:
-        by_id.setdefault(row["id"], {})[row["format"]] = (
-            f"{100 * row['top1']:.1f} %, {row['bytes'] / 1e6:.1f} MB, "
-            f"{row['median_ms']:.1f} ms"
-        )
-    formats = list(dict.fromkeys(row["format"] for row in rows))
-    lines = [
-        f"| `{weight_id}` | {' | '.join(cells[name] for name in formats)} |"
-        for weight_id, cells in by_id.items()
-    ]
-    return _markdown(f"| id | {' | '.join(formats)} |", lines)
-
-
-def table_of_fine_tuning(rows):
-    """Return the rows of `zoo.study.fine_tuning` as a Markdown table."""
-    header = "| network | fine-tuned on | seeds | pretrained | from scratch |"
-    top1 = {}
-    for row in rows:
-        begins = top1.setdefault((row["id"], row["data"]), {})
-        begins.setdefault(row["begin"], []).append(100 * row["top1"])
-    lines = [
-        f"| `{weight_id}` | {cards.DATA_SETS[data][0]} "
-        f"| {len(begins['pretrained'])} | {_mean(begins['pretrained'])} "
-        f"| {_mean(begins['from scratch'])} |"
-        for (weight_id, data), begins in top1.items()
-    ]
-    return _markdown(header, lines)
-
-
-def _mean(percentages):
-    spread = max(percentages) - min(percentages)
-    return f"{statistics.mean(percentages):.1f} % (spread {spread:.1f})"
-
-
-def table_of_segmentation(rows):
-    """Return the rows of `zoo.study.segmentation`, the best first."""
-    by_attention = {}
-    for row in rows:
-        by_attention.setdefault(row["attention"], []).append(row)
-
-    def mean(seeds, name):
-        return statistics.mean(row[name] for row in seeds)
-
-    classes = ("ground", "disc", "square", "triangle", "cross", "ring")
-    lines = []
-    for attention, seeds in sorted(
-        by_attention.items(), key=lambda item: -mean(item[1], "mean_iou")
-    ):
-        scores = [row["mean_iou"] for row in seeds]
-        trained, spread = " | ", ""
-        if parameters := seeds[0]["parameters"]:  # there is a network
-            trained = f"{parameters / 1e6:.2f} | {len(seeds)}"
-            spread = f"{max(scores) - min(scores):.3f}"
-        of_classes = " | ".join(f"{mean(seeds, name):.2f}" for name in classes)
-        lines.append(
-            f"| {attention} | {trained} | {mean(seeds, 'mean_iou'):.3f} "
-            f"| {spread} | {of_classes} |"
-        )
-    header = (
-        "| attention | parameters (M) | seeds | mean IoU | spread "
-        f"| {' | '.join(classes)} |"
-    )
-    return _markdown(header, lines)
-
-
-def table_of_radii(rows):
-    """Return the rows of `zoo.study.radii`, a line for each layer."""
-    ids = list(dict.fromkeys(row["id"] for row in rows))
-    by_layer = {}
-    for row in rows:
-        layer = f"`{row['layer']}` | {row['map']:.0f} x {row['map']:.0f}"
-        by_layer.setdefault(layer, {})[row["id"]] = f"{row['after']:.2f}"
-    lines = [
-        f"| {layer} | {' | '.join(radii.get(name, '') for name in ids)} |"
-        for layer, radii in by_layer.items()
-    ]
-    names = " | ".join(f"`{name}`" for name in ids)
-    return _markdown(f"| layer | map | {names} |", lines)
-
-
-def table_of_radius_effect(rows):
-    """Return the rows of `zoo.study.radius_effect` as a Markdown table."""
-    lines = [
-        f"| `{row['id']}` | {row['radii']} | {row['images']} "
-        f"| {100 * row['top1']:.2f}{_plus_minus(row['top1_error'])} |"
-        for row in rows
-    ]
-    return _markdown("| network | radii | images | top-1 (%) |", lines)
-
-
-def table_of_equivariance(rows):
-    """Return the rows of `zoo.study.equivariance`, with errors as shares of
-    those of rectangles that stay where they are."""
-    header = (
-        "| run | area | spread of centres | edges | saliency "
-        "| way of the centre | centres | extents | angles |"
-    )
-    lines = []
-    for row in rows:
-        shares = [
-            f"{row[term] / still:.1%}"
-            if (still := row[f"still_{term}"])
-            else ""
-            for term in ("centers", "extents", "angles")
-        ]
-        lines.append(
-            f"| `{row['name']}` | {row['area']:.0%} "
-            f"| {row['center_spread']:.1%} | {row['edges']} "
-            f"| {row['saliency']} | {row['way']:.0%} "
-            f"| {' | '.join(shares)} |"
-        )
-    return _markdown(header, lines)
-
-
-def table_of_pilots(rows):
-    """Return the rows of `zoo.study.pilots`, the best first."""
-    header = (
-        "| recipe | changes | epochs | parameters (M) | training top-1 (%) "
-        "| top-1 (%) |"
-    )
-    lines = [
-        f"| {row['recipe']} | {_code(row['changes'])} | {row['epochs']} "
-        f"| {row['parameters'] / 1e6:.2f} | {100 * row['training_top1']:.1f} "
-        f"| {100 * row['top1']:.2f} |"
-        for row in sorted(rows, key=lambda row: -row["top1"])
-    ]
-    return _markdown(header, lines)
-
-
-def _code(text):
-    return f"`{text}`" if text else ""
+    page.write_text(markdown.with_table(text, mark, table), "utf-8")
 
 
 # What else is measured: the name of its CSV file in zoo/results, which is also
 # that of its marks, and the page that has them.
 MEASURED = {
-    "rectangles": (STUDIES, table_of_rectangles),
-    "faithfulness": (STUDIES, table_of_faithfulness),
-    "export": (README, table_of_exports),
-    "fine_tuning": (README, table_of_fine_tuning),
-    "segmentation": (STUDIES, table_of_segmentation),
-    "radii": (STUDIES, table_of_radii),
-    "radius_effect": (STUDIES, table_of_radius_effect),
-    "equivariance": (STUDIES, table_of_equivariance),
-    "pilots": (STUDIES, table_of_pilots),
+    "rectangles": (STUDIES, markdown.table_of_rectangles),
+    "faithfulness": (STUDIES, markdown.table_of_faithfulness),
+    "export": (README, markdown.table_of_exports),
+    "fine_tuning": (README, markdown.table_of_fine_tuning),
+    "segmentation": (STUDIES, markdown.table_of_segmentation),
+    "radii": (STUDIES, markdown.table_of_radii),
+    "radius_effect": (STUDIES, markdown.table_of_radius_effect),
+    "equivariance": (STUDIES, markdown.table_of_equivariance),
+    "pilots": (STUDIES, markdown.table_of_pilots),
 }
-
-
-def table_of_weights(entries):
-    """Return published weights as a Markdown table."""
-    header = "| id | data | parameters | file | top-1 | top-5 |"
-    lines = []
-    for entry in entries:
-        [(data, splits)] = entry.metrics.items()
-        measured = splits["val"]
-        lines.append(
-            f"| `{entry.id}` | {cards.DATA_SETS[data][0]}, "
-            f"{len(entry.class_names)} classes, {entry.input['size']} px "
-            f"| {entry.parameters / 1e6:.2f} M | {entry.bytes / 1e6:.1f} MB "
-            f"| {100 * measured['top1']:.2f} % "
-            f"| {100 * measured['top5']:.2f} % |"
-        )
-    return _markdown(header, lines)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from zoo import tables
 from zoo.benchmark import __main__
 from zoo.benchmark import report
-from zoo.benchmark import tables
 from zoo.benchmark import timing
 from zoo.benchmark.subjects import SUBJECTS
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import keras_attn
 from zoo import export_matrix
-from zoo.benchmark import tables
+from zoo import tables
 from zoo.data import sources
 
 WEIGHT = "resnet14_small.cifar100_32"

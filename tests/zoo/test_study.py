@@ -17,9 +17,9 @@ from keras_attn.layers import RectangularAttention2D
 from tests.zoo.common import finished_run
 from zoo import data
 from zoo import equivariance
+from zoo import markdown
 from zoo import network
-from zoo import summarize
-from zoo.benchmark import tables
+from zoo import tables
 from zoo.data.sources import tiny_imagenet_boxes
 from zoo.study import __main__ as command
 from zoo.study import equivariance as equivariance_study
@@ -648,7 +648,7 @@ def test_pilots_tell_what_they_changed_and_what_it_brought(
     assert plain["recipe"] == "a" and plain["epochs"] == 2
     assert gsa["parameters"] < plain["parameters"]
     assert gsa["training_top1"] == 0.95 and gsa["top1"] == 0.5
-    table = summarize.table_of_pilots(rows).splitlines()
+    table = markdown.table_of_pilots(rows).splitlines()
     assert table[2].startswith("| a |  | 2 | 0.0"), table[2]
     assert table[2].endswith("| 95.0 | 60.00 |")
     assert table[3].startswith("| a | `model.x=1` | 2 | 0.0"), table[3]

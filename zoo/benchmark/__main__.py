@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from zoo import tables
 from zoo.benchmark import batches as batch_benchmark
 from zoo.benchmark import comparison as comparison_benchmark
 from zoo.benchmark import layers as layer_benchmark
@@ -13,7 +14,6 @@ from zoo.benchmark import networks as network_benchmark
 from zoo.benchmark import profile as network_profile
 from zoo.benchmark import report as benchmark_report
 from zoo.benchmark import startup as startup_benchmark
-from zoo.benchmark import tables
 
 
 def not_into_results(context: typer.Context, quick: bool):

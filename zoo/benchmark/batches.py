@@ -7,7 +7,7 @@ Measures those of the backend, and keeps the rows of the others: once more with
 import itertools
 import time
 
-from zoo.benchmark import tables
+from zoo import tables
 
 COUNT = 10_000
 BATCH = 128

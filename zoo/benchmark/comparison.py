@@ -5,7 +5,7 @@ import itertools
 from rich.progress import Progress
 
 from zoo import runs
-from zoo.benchmark import tables
+from zoo import tables
 from zoo.benchmark import timing
 
 ROUNDS = 5

@@ -4,7 +4,7 @@ import itertools
 
 from rich.progress import Progress
 
-from zoo.benchmark import tables
+from zoo import tables
 from zoo.benchmark import timing
 from zoo.benchmark.engines import HAS_GSA_PYTORCH
 from zoo.benchmark.engines import Engine

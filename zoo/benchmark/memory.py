@@ -9,7 +9,7 @@ import multiprocessing
 
 from rich.progress import track
 
-from zoo.benchmark import tables
+from zoo import tables
 from zoo.benchmark import timing
 from zoo.benchmark.engines import HAS_GSA_PYTORCH
 

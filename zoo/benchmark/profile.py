@@ -5,8 +5,8 @@ import re
 import tempfile
 from pathlib import Path
 
+from zoo import tables
 from zoo.benchmark import networks
-from zoo.benchmark import tables
 
 NETWORKS = ("AttnResNet50(None)", "AttnResNet50(gsa)")
 BATCH = 16

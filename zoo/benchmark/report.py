@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from zoo import tables
 from zoo.benchmark import measured
 from zoo.benchmark import plots
-from zoo.benchmark import tables
 from zoo.benchmark import targets
 
 GATES = ("cram", "positionwise", "se", "cbam")

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from zoo.benchmark import tables
+from zoo import tables
 
 PICTURE = Path(__file__).parents[2] / "examples" / "images" / "coffee.jpg"
 RUNS = 5

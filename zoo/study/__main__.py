@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.benchmark import tables
+from zoo import tables
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...")]
 Id = Annotated[str, typer.Argument(metavar="ID")]

@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-RESULTS = Path(__file__).parent.parent / "results"
+RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("tensorflow", "keras", "jax", "torch", "gsa-pytorch", "numpy")
 
 

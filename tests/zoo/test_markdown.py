@@ -1,0 +1,81 @@
+"""Tables of the pages."""
+
+import pytest
+
+from zoo import markdown
+
+
+def test_a_readme_without_marks_is_an_error():
+    with pytest.raises(ValueError, match="<!-- cifar100 -->"):
+        markdown.with_table("# Nothing\n", "cifar100", "|")
+
+
+def test_exports_are_a_line_for_each_weight():
+    rows = [
+        {"id": id, "format": name, "bytes": 2e6, "top1": top1, "median_ms": ms}
+        for id in ("a", "b")
+        for name, top1, ms in (("keras", 0.5, 3), ("litert", 0.25, 1.26))
+    ]
+    assert markdown.table_of_exports(rows).splitlines() == [
+        "| id | keras | litert |",
+        "|---|---|---|",
+        "| `a` | 50.0 %, 2.0 MB, 3.0 ms | 25.0 %, 2.0 MB, 1.3 ms |",
+        "| `b` | 50.0 %, 2.0 MB, 3.0 ms | 25.0 %, 2.0 MB, 1.3 ms |",
+    ]
+
+
+def test_fine_tuning_is_shown_beside_its_reference():
+    rows = [
+        {"id": "a", "begin": begin, "data": "cifar100", "top1": top1}
+        for begin, top1 in (
+            ("from scratch", 0.25),
+            ("pretrained", 0.5),
+            ("from scratch", 0.35),
+            ("pretrained", 0.503),
+        )
+    ]
+    table = markdown.table_of_fine_tuning(rows)
+    scores = "50.1 % (spread 0.3) | 30.0 % (spread 10.0)"
+    assert f"| `a` | CIFAR-100 | 2 | {scores} |" in table
+
+
+def test_radii_are_a_line_for_each_layer_and_a_column_for_each_network():
+    rows = [
+        {"id": "a", "layer": "first", "map": 8, "after": 1.234},
+        {"id": "a", "layer": "second", "map": 4, "after": 2},
+        {"id": "b", "layer": "second", "map": 4, "after": 0.5},
+    ]
+    assert markdown.table_of_radii(rows).splitlines() == [
+        "| layer | map | `a` | `b` |",
+        "|---|---|---|---|",
+        "| `first` | 8 x 8 | 1.23 |  |",
+        "| `second` | 4 x 4 | 2.00 | 0.50 |",
+    ]
+
+
+def test_the_effect_of_radii_is_a_line_for_each_setting():
+    rows = [
+        {"id": "a", "radii": radii, "images": 10, "top1": top1}
+        | {"top1_error": error}
+        for radii, top1, error in (("as trained", 0.5, 0.0), (2.0, 0.4, 0.003))
+    ]
+    assert markdown.table_of_radius_effect(rows).splitlines()[2:] == [
+        "| `a` | as trained | 10 | 50.00 |",
+        "| `a` | 2.0 | 10 | 40.00 ± 0.3 |",
+    ]
+
+
+def test_equivariance_is_told_as_a_share_of_staying():
+    row = {"name": "cram.cifar100_32.seed1", "edges": "black"}
+    row |= {"saliency": "found", "way": 0.375}
+    row |= {"area": 0.714, "center_spread": 0.0456}
+    row |= {"centers": 0.01, "extents": 0.3, "angles": 0.02}
+    row |= {"still_centers": 0.1, "still_extents": 0.2, "still_angles": 0.02}
+    square = row | {"edges": "mirrored", "still_angles": 0.0}
+    table = markdown.table_of_equivariance([row, square]).splitlines()
+    assert table[2:] == [
+        "| `cram.cifar100_32.seed1` | 71% | 4.6% | black | found "
+        "| 38% | 10.0% | 150.0% | 100.0% |",
+        "| `cram.cifar100_32.seed1` | 71% | 4.6% | mirrored | found "
+        "| 38% | 10.0% | 150.0% |  |",
+    ]
