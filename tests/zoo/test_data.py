@@ -1,6 +1,7 @@
 """Data sets, and what augmentation promises."""
 
 import io
+import itertools
 import sys
 
 import keras
@@ -339,18 +340,22 @@ def test_too_few_images_for_the_devices_are_an_error():
         data.evaluation_batches(numbered_images(5), 16, devices=2)
 
 
-def tensorflow_crops(images, settings):
+def tensorflow_crops(images, settings, size=None):
     return tensorflow_batches._crop(
-        tf.constant(images), settings, images.shape[1], [0, 0]
+        tf.constant(images), settings, size or images.shape[1], [0, 0]
     ).numpy()
 
 
-def numpy_crops(images, settings):
+def numpy_crops(images, settings, size=None):
     boxes, flipped = array_batches._draw_boxes(
         np.random.default_rng(0), len(images), settings, images.shape[1:3]
     )
-    border = array_batches._mirrored_border(settings)
-    return array_batches.crop(images, boxes, flipped, images.shape[1], border)
+    return array_batches.crop(
+        array_batches.padded(images, settings),
+        boxes,
+        flipped,
+        size or images.shape[1],
+    )
 
 
 BOTH_CROPS = pytest.mark.parametrize("cropped", [tensorflow_crops, numpy_crops])
@@ -456,32 +461,51 @@ def test_evaluation_sees_the_middle_square(wide):
 
 @BOTH_CROPS
 @pytest.mark.parametrize("mode", ["constant", "symmetric"])
+@pytest.mark.parametrize(("side", "padding"), [(32, 4), (28, 3)])
 def test_padded_crops_are_whole_pixels_of_the_image_or_its_border(
-    cropped, mode
+    cropped, mode, side, padding
 ):
     """Black, or the image in the mirror."""
     random = np.random.default_rng(0)
-    image = random.integers(1, 256, (1, 32, 32, 3), "uint8")
+    image = random.integers(1, 256, (1, side, side, 3), "uint8")
     images = np.repeat(image, 200, axis=0)
-    padded = np.pad(image[0], ((4, 4), (4, 4), (0, 0)), mode)
+    sides = (padding, padding)
+    whole = np.pad(image[0], (sides, sides, (0, 0)), mode)
     places = set()
-    settings = {"crop_padding": 4, "crop_padding_mode": mode}
+    settings = {"crop_padding": padding, "crop_padding_mode": mode}
     for crop in cropped(images, settings):
-        places.add(_place(crop, padded))
-    # 9 x 9 shifts, half of them mirrored: 200 draws find more than half.
-    assert len(places) > 100
+        places.add(_place(crop, whole))
+    # 9 x 9 or 7 x 7 shifts, half of them mirrored: 200 draws find more than
+    # half.
+    assert len(places) > (2 * padding + 1) ** 2
     assert 0.35 < np.mean([flipped for *_, flipped in places]) < 0.65
 
 
-def _place(crop, padded):
+def _place(crop, whole):
+    side = len(crop)
+    shifts = range(len(whole) - side + 1)
     for flipped in (False, True):
         straight = crop[:, ::-1] if flipped else crop
-        for top in range(9):
-            for left in range(9):
-                expected = padded[top : top + 32, left : left + 32]
-                if np.abs(straight - expected).max() < 0.1:
-                    return top, left, flipped
+        for top, left in itertools.product(shifts, shifts):
+            expected = whole[top : top + side, left : left + side]
+            if np.abs(straight - expected).max() < 0.1:
+                return top, left, flipped
     raise AssertionError("a crop is no shifted image")
+
+
+@BOTH_CROPS
+@pytest.mark.parametrize(
+    ("side", "padding", "size"),
+    [(64, 4, 64), (32, 8, 32), (16, 2, 16), (32, 4, 24), (32, 4, 48)],
+)
+def test_no_rounding_brings_black_into_mirrored_crops(
+    cropped, side, padding, size
+):
+    white = np.full((300, side, side, 3), 255, "uint8")
+    settings = {"crop_padding": padding, "crop_padding_mode": "symmetric"}
+    crop = cropped(white, settings, size)
+    assert crop.shape == (300, size, size, 3)
+    np.testing.assert_allclose(crop, 255, rtol=1e-5)
 
 
 def test_both_paths_cut_the_same_boxes():

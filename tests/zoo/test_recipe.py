@@ -66,7 +66,7 @@ def test_a_malformed_override_is_an_error(tmp_path, override):
         ("training.ema=0.5", "wrong at training: .*'ema'"),
         ("training.epochs=many", "wrong at training.epochs: 'many'"),
         ("data.crop_padding=4", "wrong at data"),
-        ("data.crop_padding_mode=symmetric", "wrong at data"),
+        ("data.crop_padding_mode=symmetric", "'crop_padding' is a dependency"),
         ("data.crop_area=[0.0, 1.0]", "wrong at data.crop_area.0: 0.0"),
         ("data.training_sizes=[{from_epoch=1,size=16}]", "from_epoch: 0 was"),
         ("data.training_sizes=[{from_epoch=0,sise=16}]", "training_sizes.0"),
@@ -93,6 +93,14 @@ def test_what_a_recipe_cannot_say_is_an_error(tmp_path, override, message):
     with pytest.raises(ValueError, match=message) as raised:
         recipe.read(path, [override])
     assert "\n" not in str(raised.value)
+
+
+def test_a_recipe_crops_in_one_way_only(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(RECIPE)  # with `crop_area`
+    padding = ["data.crop_padding=4", "data.crop_padding_mode=symmetric"]
+    with pytest.raises(ValueError, match="wrong at data"):
+        recipe.read(path, padding)
 
 
 def test_a_recipe_can_be_like_another(tmp_path):

@@ -64,11 +64,10 @@ class TrainingBatches(keras.utils.PyDataset):
         )
         share = slice(self.part, None, self.parts)
         images = crop(
-            self.split.images[chosen[share]],
+            padded(self.split.images[chosen[share]], self.data),
             boxes[share],
             flipped[share],
             self._size(epoch),
-            _mirrored_border(self.data),
         )
         labels = _one_hot(self.split, self.split.labels[chosen[share]])
         draws = np.random.SeedSequence([seed, epoch, step, self.part])
@@ -124,13 +123,15 @@ def _one_hot(split, labels):
 
 def _draw_boxes(random, count, data, image_shape):
     """Return boxes `(count, 4)`: top, left, height and width, as shares of
-    the way from the first pixel to the last, and which to flip `(count,)`."""
+    the way from the first pixel to the last of `padded` images, and which to
+    flip `(count,)`."""
     flipped = random.random(count) < 0.5
     if "crop_padding" in data:
         padding = data["crop_padding"]
-        offsets = random.integers(-padding, padding + 1, (count, 2))
-        corners = offsets / (np.array(image_shape) - 1)
-        return np.concatenate([corners, np.ones((count, 2))], 1), flipped
+        corners = random.integers(0, 2 * padding + 1, (count, 2))
+        extent = np.broadcast_to(np.array(image_shape) - 1, (count, 2))
+        boxes = np.concatenate([corners, extent], 1)
+        return boxes / np.tile(extent + 2 * padding, 2), flipped
     area = random.uniform(*data["crop_area"], count)
     least, most = data["crop_aspect_ratio"]
     ratio = np.exp(random.uniform(np.log(least), np.log(most), count))
@@ -146,13 +147,17 @@ def _draw_boxes(random, count, data, image_shape):
     return np.concatenate([corners, extent], 1), flipped
 
 
-def _mirrored_border(data):
-    mirrored = data.get("crop_padding_mode") == "symmetric"
-    return data["crop_padding"] if mirrored else 0
+def padded(images, data):
+    """Return images with the border that the recipe's table `data` wants."""
+    if "crop_padding" not in data:
+        return images
+    sides = (data["crop_padding"], data["crop_padding"])
+    mode = data.get("crop_padding_mode", "constant")
+    return np.pad(images, [(0, 0), sides, sides, (0, 0)], mode)
 
 
-def crop(images, boxes, flipped, size, border=0):
-    """Cut boxes out, resize them and flip some.
+def crop(images, boxes, flipped, size):
+    """Cut boxes out, resize them and flip some; black outside the image.
 
     Args:
         images: uint8 array `(n, height, width, 3)`.
@@ -160,18 +165,14 @@ def crop(images, boxes, flipped, size, border=0):
             way from the centre of the first pixel to that of the last.
         flipped: Boolean array `(n,)`, which to mirror.
         size: Integer, the height and width of the result.
-        border: Integer, up to how many pixels outside the image it is mirrored
-            at its edges. Beyond that it is black.
 
     Returns:
         Float32 array `(n, size, size, 3)`, interpolated bilinearly.
     """
     height, width = images.shape[1:3]
     steps = np.linspace(0, 1, size)
-    rows = (boxes[:, :1] + steps * boxes[:, 2:3]) * (height - 1) + border
-    columns = (boxes[:, 1:2] + steps * boxes[:, 3:]) * (width - 1) + border
-    sides = (border, border)
-    images = np.pad(images, [(0, 0), sides, sides, (0, 0)], "symmetric")
+    rows = (boxes[:, :1] + steps * boxes[:, 2:3]) * (height - 1)
+    columns = (boxes[:, 1:2] + steps * boxes[:, 3:]) * (width - 1)
     columns = np.where(flipped[:, None], columns[:, ::-1], columns)
     images = _interpolate(images, rows, axis=1)
     return _interpolate(images, columns, axis=2)

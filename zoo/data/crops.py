@@ -87,24 +87,23 @@ def random_padded_crop(images, size, padding, mode, seed):
     Returns:
         Float32 tensor `(n, size, size, 3)`.
     """
-    shape = tf.shape(images)
-    count = shape[0]
+    count = tf.shape(images)[0]
     flip_seed = tf.random.fold_in(seed, 1)
     flipped = tf.random.stateless_uniform([count], flip_seed) < 0.5
     offsets = tf.random.stateless_uniform(
         [2, count], seed, -padding, padding + 1, dtype=tf.int32
     )
-    last = shape[1:3][:, None] - 1
-    extent = tf.ones([2, count])
-    if mode == "symmetric":
-        sides = [padding, padding]
-        images = tf.pad(images, [[0, 0], sides, sides, [0, 0]], "SYMMETRIC")
-        extent *= tf.cast(last / (last + 2 * padding), tf.float32)
-        offsets, last = offsets + padding, last + 2 * padding
+    last = tf.shape(images)[1] - 1
+    # One more than is needed: rounding must not push what is on the very edge
+    # outside, where `crop_and_resize` knows only black.
+    border = padding + 1
+    sides = [border, border]
+    images = tf.pad(images, [[0, 0], sides, sides, [0, 0]], mode.upper())
     # In the unit of `crop_and_resize`: from the first pixel to the last.
-    top, left = tf.unstack(tf.cast(offsets / last, tf.float32))
-    height, width = tf.unstack(extent)
-    return _crop(images, size, top, left, height, width, flipped)
+    unit = last + 2 * border
+    top, left = tf.unstack(tf.cast((offsets + border) / unit, tf.float32))
+    extent = tf.fill([count], tf.cast(last / unit, tf.float32))
+    return _crop(images, size, top, left, extent, extent, flipped)
 
 
 def _crop(images, size, top, left, height, width, flipped):
