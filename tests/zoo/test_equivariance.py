@@ -77,6 +77,16 @@ def test_no_frame_tells_how_an_image_was_moved():
     np.testing.assert_allclose(moved, 200, rtol=1e-4)
 
 
+def test_what_moves_in_is_the_image_in_the_mirror():
+    random = np.random.default_rng(0)
+    images = random.uniform(0, 255, (1, 16, 16, 3)).astype("float32")
+    four_pixels_right = np.float32([[0.5, 0]])  # in half sides
+    moves = np.float32([0]), np.float32([1]), four_pixels_right
+    [moved] = np.asarray(equivariance.moved(images, *moves))
+    np.testing.assert_allclose(moved[:, 4:], images[0, :, :-4], atol=1e-2)
+    np.testing.assert_allclose(moved[:, 3::-1], images[0, :, :4], atol=1e-2)
+
+
 def test_the_distance_is_zero_for_the_same_rectangle():
     rectangle = np.float32([[0.1, 0.2, 0.6, 0.3, 0.4]])
     half_turn = rectangle + np.float32([[0, 0, 0, 0, math.pi]])

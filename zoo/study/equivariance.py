@@ -34,17 +34,17 @@ def measure(folders, data_dir):
         data_dir: Path, see `zoo.data.load`.
 
     Returns:
-        A list of dictionaries: `name` of the folder, its `recipe`, how many
-        `images`; of their rectangles the mean `area`, as a share of the
-        image's, and `center_spread`, the standard deviation of the centre over
-        the images (the root mean square of x and y), as a share of the image's
-        side; what moves in from outside (`edges`); whether the `saliency` is
-        found in the moved image or found first and then moved; how much of its
-        `way` the centre goes, 1 if it moves with the image and 0 if it stays
-        (the slope of a regression); the mean distances from rectangles that
-        move with the image (`centers`, `extents`, `angles`, see
-        `zoo.equivariance`), and the same of rectangles that stay where they
-        are (`still_centers`, ...).
+        A list of dictionaries: `name` of the folder, its `recipe` and `commit`,
+        how many `images`; of their rectangles the mean `area`, as a share of
+        the image's, and `center_spread`, the standard deviation of the centre
+        over the images (the root mean square of x and y), as a share of the
+        image's side; what moves in from outside (`edges`); whether the
+        `saliency` is found in the moved image or found first and then moved;
+        how much of its `way` the centre goes, 1 if it moves with the image and
+        0 if it stays (the slope of a regression); the mean distances from
+        rectangles that move with the image (`centers`, `extents`, `angles`, see
+        `zoo.equivariance`), and the same of rectangles that stay where they are
+        (`still_centers`, ...).
 
     Raises:
         FileNotFoundError: if a training is not finished.
@@ -68,6 +68,7 @@ def _rows(folder, data_dir):
     common = {
         "name": folder.name,
         "recipe": record["started"]["recipe"].removesuffix(".toml"),
+        "commit": record["started"]["commit"],
         "images": len(images),
         **_extent(before),
     }

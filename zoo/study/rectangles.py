@@ -27,7 +27,7 @@ from zoo.data.sources import tiny_imagenet_boxes
 SIZE = 64  # of the images, in pixels
 BATCH = 200
 SEED = 0
-FACTORS = np.arange(0.3, 1.71, 0.1)
+FACTORS = np.arange(0.3, 2.51, 0.1)
 HALF_EXTENTS = np.arange(0.3, 1.01, 0.1)
 
 
@@ -53,35 +53,37 @@ def measure(ids, data_dir):
     rows = _best("middle of the image", sizes, boxes)
     for weight_id in ids:
         model = keras_attn.load(weight_id).model
-        for name, rectangles in _rectangles(model, images).items():
-            name = f"{weight_id}, {name}" if name else weight_id
+        found = _rectangles(weight_id, model, images)
+        if weight_id in found:
+            as_trained = {"as trained": found[weight_id]}
+            rows += _best(weight_id, as_trained, boxes)
+        for name, rectangles in found.items():
             scaled = {
                 f"best: {factor:.1f} x": rectangles * [1, 1, factor, factor, 1]
                 for factor in FACTORS
             }
-            if name == weight_id:
-                rows += _best(name, {"as trained": rectangles}, boxes)
             rows += _best(name, scaled, boxes)
     return rows
 
 
-def _rectangles(model, images):
+def _rectangles(name, model, images):
     """Return the rectangles of images, by what they are of."""
     gates = [
         layer
         for layer in model.layers
         if isinstance(layer, RectangularAttention2D)
     ]
+    of_sum = f"{name}, sum of the features"
     if not gates:
         features = model.get_layer("avg_pool").input
-        return {"sum of the features": _of_sum(model, features, images)}
+        return {of_sum: _of_sum(model, features, images)}
     [gate] = gates
     [attention] = keras_attn.attention_maps(model, images, batch_size=BATCH)
     others = np.random.default_rng(SEED).permutation(len(images))
     return {
-        "": attention.rectangles,
-        "of other images": attention.rectangles[others],
-        "sum of the features": _of_sum(model, gate.input, images),
+        name: attention.rectangles,
+        f"{name}, of other images": attention.rectangles[others],
+        of_sum: _of_sum(model, gate.input, images),
     }
 
 
