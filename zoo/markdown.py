@@ -80,8 +80,8 @@ def table_of_faithfulness(rows):
     return _markdown(header, lines)
 
 
-def _plus_minus(error):
-    return f" ± {100 * error:.1f}" if error else ""
+def _plus_minus(error, digits=1):
+    return f" ± {100 * error:.{digits}f}" if error else ""
 
 
 def table_of_exports(rows):
@@ -171,7 +171,7 @@ def table_of_radius_effect(rows):
     """Return the rows of `zoo.study.radius_effect` as a Markdown table."""
     lines = [
         f"| `{row['id']}` | {row['radii']} | {row['images']} "
-        f"| {100 * row['top1']:.2f}{_plus_minus(row['top1_error'])} |"
+        f"| {100 * row['top1']:.2f}{_plus_minus(row['top1_error'], digits=2)} |"
         for row in rows
     ]
     return _markdown("| network | radii | images | top-1 (%) |", lines)

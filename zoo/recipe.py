@@ -14,6 +14,7 @@ from pathlib import Path
 import jsonschema
 
 SCHEMA = Path(__file__).with_name("recipe.schema.json")
+CROPS = ("crop_area", "crop_aspect_ratio", "crop_padding")
 TABLES = ("data", "augmentation", "model", "equivariance", "training")
 
 
@@ -29,8 +30,9 @@ def read(path, overrides=()):
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: for a file that is not TOML, a malformed override,
-            what the schema does not allow, phases that are not in the order
-            of their epochs, or a warm-up as long as the training.
+            what the schema does not allow, two ways to crop or none, phases
+            that are not in the order of their epochs, or a warm-up as long
+            as the training.
     """
     recipe = _read(Path(path))
     for override in overrides:
@@ -74,6 +76,13 @@ def _check(recipe, path):
         place = ".".join(map(str, error.absolute_path)) or "the top"
         raise ValueError(
             f"The recipe {path} is wrong at {place}: {error.message}"
+        )
+    crops = sorted(key for key in recipe["data"] if key in CROPS)
+    if crops not in (["crop_padding"], ["crop_area", "crop_aspect_ratio"]):
+        raise ValueError(
+            f"The recipe {path} must have either data.crop_padding, or "
+            "data.crop_area and data.crop_aspect_ratio. Received: "
+            f"{', '.join(crops) or 'none'}"
         )
     begins = [phase["from_epoch"] for phase in recipe["data"]["training_sizes"]]
     if begins != sorted(set(begins)):

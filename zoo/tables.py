@@ -35,20 +35,28 @@ def write(path, rows, **facts):
 
 def replace(path, rows, *keys):
     """Write rows in place of those with equal values of `keys`; keep others."""
-    new = {tuple(row[key] for key in keys) for row in rows}
-    kept = read(path)[0] if Path(path).is_file() else []
-    kept = [row for row in kept if tuple(row[key] for key in keys) not in new]
-    both = [*kept, *rows]
-    write(path, sorted(both, key=lambda row: tuple(row[key] for key in keys)))
+
+    def values(row):  # as text, which all of the file is
+        return tuple(str(row[key]) for key in keys)
+
+    new = set(map(values, rows))
+    kept = _read(path)[0] if Path(path).is_file() else []
+    kept = [row for row in kept if values(row) not in new]
+    write(path, sorted([*kept, *rows], key=values))
 
 
 def read(path):
     """Return the rows, numbers as such, and the facts of a result file."""
+    rows, facts = _read(path)
+    return [{k: _number(v) for k, v in row.items()} for row in rows], facts
+
+
+def _read(path):
     lines = Path(path).read_text().splitlines()
     comments = [line[2:] for line in lines if line.startswith("# ")]
     facts = dict(comment.split(": ", 1) for comment in comments)
     rows = csv.DictReader(line for line in lines if not line.startswith("#"))
-    return [{k: _number(v) for k, v in row.items()} for row in rows], facts
+    return list(rows), facts
 
 
 def _number(text):

@@ -6,6 +6,7 @@ and one entry in `ATTENTION_TYPES`.
 
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Collection
 
 from keras import layers
 
@@ -187,8 +188,10 @@ def get(attention, stages=None):
             own, or `None`.
 
     Raises:
-        ValueError: for an unknown name, or stages without attention.
+        ValueError: for an unknown name, or stages that are no sequence or
+            without attention.
     """
+    check_stages(stages)
     if attention is None:
         if stages is not None:
             raise ValueError(
@@ -201,6 +204,15 @@ def get(attention, stages=None):
     if stages is None:
         return attention
     return dataclasses.replace(attention, stages=tuple(stages))
+
+
+def check_stages(stages):
+    """Raise a `ValueError` for stages that are no sequence, nor `None`."""
+    if stages is not None and not isinstance(stages, Collection):
+        raise ValueError(
+            "`attention_stages` must be a sequence of integers. Received: "
+            f"attention_stages={stages!r}"
+        )
 
 
 def _registered(name):

@@ -95,6 +95,7 @@ def any_attention(
         attention_stages=None,
         name=None,
     ):
+        attention_types.check_stages(attention_stages)
         attended = attended_architecture(architecture, attention)
         entry = weights_of(attended, weights)
         check_attention(entry, attention)

@@ -261,6 +261,10 @@ def test_no_picture_makes_global_self_attention_overflow():
         ),
         ({"attention": "cram", "blocks_per_stage": (1, 1)}, r"type has \[4\]"),
         ({"attention_stages": [3]}, "needs an `attention`"),
+        (
+            {"attention": "gsa", "attention_stages": 3},
+            "sequence of integers. Received: attention_stages=3",
+        ),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

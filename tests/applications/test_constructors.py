@@ -102,6 +102,8 @@ def test_stages_given_to_a_published_weight_must_be_its_own():
     assert [layer.name for layer in given.layers] == [
         layer.name for layer in silent.layers
     ]
+    with pytest.raises(ValueError, match="Received: attention_stages=4$"):
+        applications.CRAMResNet18Small(weights=weights, attention_stages=4)
     with pytest.raises(ValueError, match=r"attention_stages=\[4\]. Rec"):
         applications.CRAMResNet18Small(weights=weights, attention_stages=[3])
     with pytest.raises(ValueError, match="stem_strides=2. Rec"):

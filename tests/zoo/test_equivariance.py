@@ -298,16 +298,23 @@ def test_half_precision_scales_the_loss():
 ON_JAX = """
 import numpy as np
 import keras
-from tests.zoo.test_equivariance import SETTINGS, network
+from tests.zoo.test_equivariance import SETTINGS, WEIGHTS, network
 from zoo import equivariance
+from zoo.study import equivariance as study
 images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3))
-model = equivariance.EquivariantTraining(network(), **SETTINGS, seed=0)
-model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
-first, second = model.fit(images, np.arange(4) % 2, epochs=2, batch_size=4,
-                          verbose=0).history["loss"]
-assert np.isfinite([first, second]).all()
+settings = SETTINGS | dict.fromkeys(WEIGHTS, 1e4)
+model = equivariance.EquivariantTraining(network(), **settings, seed=0)
+model.compile(keras.optimizers.SGD(1e-9),
+              keras.losses.SparseCategoricalCrossentropy(True))
+losses = model.fit(images, np.arange(4) % 2, epochs=2, batch_size=4,
+                   verbose=0).history["loss"]
+# Of two classes alone, it would be about one.
+assert np.isfinite(losses).all() and min(losses) > 100, losses
+moves = equivariance.draw_moves(4, 30.0, 1.25, 0.15, model.random)
+found = study.moved_saliency(model.network, images, moves, "reflect")
+assert found.shape == (4, 5) and np.isfinite(found).all()
 """
 
 
-def test_the_constraint_trains_on_jax():
+def test_the_constraint_trains_and_is_studied_on_jax():
     run_python(WITHOUT_TENSORFLOW + ON_JAX, backend="jax")

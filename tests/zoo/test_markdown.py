@@ -61,7 +61,7 @@ def test_the_effect_of_radii_is_a_line_for_each_setting():
     ]
     assert markdown.table_of_radius_effect(rows).splitlines()[2:] == [
         "| `a` | as trained | 10 | 50.00 |",
-        "| `a` | 2.0 | 10 | 40.00 ± 0.3 |",
+        "| `a` | 2.0 | 10 | 40.00 ± 0.30 |",
     ]
 
 

@@ -65,7 +65,10 @@ def test_a_malformed_override_is_an_error(tmp_path, override):
     [
         ("training.ema=0.5", "wrong at training: .*'ema'"),
         ("training.epochs=many", "wrong at training.epochs: 'many'"),
-        ("data.crop_padding=4", "wrong at data"),
+        (
+            "data.crop_padding=4",
+            "either data.crop_padding, or .*Received: crop_area, crop_asp.*, c",
+        ),
         ("data.crop_padding_mode=symmetric", "'crop_padding' is a dependency"),
         ("data.crop_area=[0.0, 1.0]", "wrong at data.crop_area.0: 0.0"),
         ("data.training_sizes=[{from_epoch=1,size=16}]", "from_epoch: 0 was"),
@@ -95,12 +98,22 @@ def test_what_a_recipe_cannot_say_is_an_error(tmp_path, override, message):
     assert "\n" not in str(raised.value)
 
 
-def test_a_recipe_crops_in_one_way_only(tmp_path):
+@pytest.mark.parametrize(
+    ("without", "message"),
+    [
+        (["crop_area"], "Received: crop_aspect_ratio$"),
+        (["crop_area", "crop_aspect_ratio"], "Received: none$"),
+    ],
+)
+def test_a_recipe_without_a_whole_way_to_crop_is_an_error(
+    tmp_path, without, message
+):
     path = tmp_path / "a.toml"
-    path.write_text(RECIPE)  # with `crop_area`
-    padding = ["data.crop_padding=4", "data.crop_padding_mode=symmetric"]
-    with pytest.raises(ValueError, match="wrong at data"):
-        recipe.read(path, padding)
+    lines = RECIPE.splitlines()
+    kept = [line for line in lines if line.split(" =")[0] not in without]
+    path.write_text("\n".join(kept))
+    with pytest.raises(ValueError, match=message):
+        recipe.read(path)
 
 
 def test_a_recipe_can_be_like_another(tmp_path):

@@ -415,6 +415,16 @@ def test_rows_of_other_networks_are_kept(tmp_path, monkeypatch):
     assert text.endswith("id,images,energy,new\na,5,0.2,3\nb,5,0.1,\n")
 
 
+@pytest.mark.parametrize("name", ["8", "1e5", "1_0", "inf", "a"])
+def test_rows_are_replaced_whatever_their_name_looks_like(name, tmp_path):
+    path = tmp_path / "a.csv"
+    for top1 in (0.1, 0.2):
+        tables.replace(path, [{"name": name, "top1": top1}], "name")
+        tables.replace(path, [{"name": "b", "top1": 0.5}], "name")
+    rows = path.read_text().splitlines()[-2:]
+    assert sorted(rows) == sorted([f"{name},0.2", "b,0.5"])
+
+
 def test_fine_tuning_compares_the_same_images_and_epochs(data_dir, monkeypatch):
     """Of each class as many as are asked for, to train on."""
     runs = []
@@ -524,9 +534,16 @@ def test_rectangles_of_a_run_are_those_of_its_last_weights(
     random = keras.random.SeedGenerator(0)
     moves = equivariance.draw_moves(6, 30.0, 1.25, 0.15, random)
     before = equivariance_study.find_rectangles(trained, images)
-    for row, fill_mode in zip(rows[::2], ("constant", "reflect"), strict=True):
+    rectangles = []
+    for fill_mode in ("constant", "reflect"):
         moved = np.asarray(equivariance.moved(images, *moves, fill_mode))
-        after = equivariance_study.find_rectangles(trained, moved)
+        rectangles += [
+            equivariance_study.find_rectangles(trained, moved),
+            equivariance_study.moved_saliency(
+                trained, images, moves, fill_mode
+            ),
+        ]
+    for row, after in zip(rows, rectangles, strict=True):
         measured = equivariance_study.errors(before, after, moves)
         assert row["name"] == "cram.a.seed0" and row["images"] == 6
         for name, value in measured.items():
@@ -634,6 +651,19 @@ def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
     ]
     for used, wanted in zip(seen[1:], (2, 30)):
         assert used == pytest.approx([wanted] * len(layers), rel=1e-5)
+
+
+def test_a_network_without_radii_is_an_error():
+    with pytest.raises(ValueError, match="'resnet14_small.cifar100_32', which"):
+        radius_effect.measure("resnet14_small.cifar100_32", "nowhere")
+
+
+@pytest.mark.parametrize(
+    "measure", [lambda *to: study.measure(to[:1], to[1]), faithfulness.measure]
+)
+def test_networks_of_other_sizes_than_the_boxes_are_an_error(measure):
+    with pytest.raises(ValueError, match="64 pixels.*'gsa_.*', for 48 pixels"):
+        measure("gsa_resnet14_small.tiny_imagenet_48", "nowhere")
 
 
 def test_pilots_tell_what_they_changed_and_what_it_brought(

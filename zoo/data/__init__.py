@@ -28,13 +28,11 @@ def training_batches(split, recipe, first_epoch=0, part=(0, 1)):
 
     Raises:
         ValueError: for `crop_padding` and images that are not squares of one
-            size in memory, or images that the backend cannot read.
+            size in memory, or not larger than it, or images that the backend
+            cannot read.
     """
-    if "crop_padding" in recipe["data"] and not _are_squares(split):
-        raise ValueError(
-            "`data.crop_padding` is for square images of one size that fit "
-            "into memory: use `data.crop_area` and `data.crop_aspect_ratio`"
-        )
+    if "crop_padding" in recipe["data"]:
+        _check_padding(recipe["data"]["crop_padding"], split)
     if keras.backend.backend() == "tensorflow":
         from zoo.data import tensorflow_batches
 
@@ -69,11 +67,21 @@ def evaluation_batches(split, size, part=(0, 1), devices=1):
     return array_batches.EvaluationBatches(split, size, batch_size, part)
 
 
-def _are_squares(split):
-    if not isinstance(split, ArraySplit):
-        return False
-    _, height, width, _ = split.images.shape
-    return height == width
+def _check_padding(padding, split):
+    in_memory = isinstance(split, ArraySplit)
+    height, width = split.images.shape[1:3] if in_memory else (None, None)
+    if not in_memory or height != width:
+        received = f"{height} x {width}" if in_memory else "stored images"
+        raise ValueError(
+            "`data.crop_padding` is for square images of one size that fit "
+            "into memory: use `data.crop_area` and `data.crop_aspect_ratio`. "
+            f"Received: {received}"
+        )
+    if padding >= height:
+        raise ValueError(
+            "`data.crop_padding` must be less than the side of the images, "
+            f"{height} pixels. Received: {padding}"
+        )
 
 
 def _evaluation_batch_size(count, devices):

@@ -114,14 +114,5 @@ def pilots(folders: Folders):
     tables.replace(tables.RESULTS / "pilots.csv", rows, "name")
 
 
-@app.command()
-def insertion(folders: Folders):
-    """Short trainings: CRAM and position-wise attention after each stage."""
-    from zoo.study import pilots
-
-    rows = pilots.measure(folders)
-    tables.replace(tables.RESULTS / "insertion.csv", rows, "name")
-
-
 if __name__ == "__main__":
     app()

@@ -11,13 +11,13 @@ import numpy as np
 from keras import ops
 
 import keras_attn
-from keras_attn.layers import RectangularAttention2D
 from keras_attn.weights import load_weights
 from zoo import callbacks
 from zoo import data
 from zoo import equivariance
 from zoo import network
 from zoo import runs
+from zoo.study.rectangles import rectangles_of_sum
 
 IMAGES = 2000  # the first validation images
 MOVES = 30.0, 1.25, 0.15  # degrees, scale, share of the side
@@ -148,9 +148,5 @@ def moved_saliency(trained, images, moves, fill_mode):
     factor = images.shape[1] // saliency.shape[1]
     enlarged = ops.image.resize(saliency, images.shape[1:3], "bilinear")
     moved = equivariance.moved(enlarged, *moves, fill_mode)
-    moments = RectangularAttention2D(
-        margin=gate.margin, saliency_initializer="ones"
-    )
-    small = ops.average_pool(moved, factor)
-    moments.build(small.shape)
-    return moments.rectangles(small)
+    small = ops.average_pool(moved, factor, factor)
+    return rectangles_of_sum(small, gate.margin)

@@ -60,7 +60,7 @@ def measure(weight_id, data_dir):
     """Return rows for each kind of map.
 
     Args:
-        weight_id: Id of a published network for Tiny-ImageNet.
+        weight_id: Id of a published network for Tiny-ImageNet at 64 pixels.
         data_dir: Path of Tiny-ImageNet.
 
     Returns:
@@ -71,8 +71,10 @@ def measure(weight_id, data_dir):
         from the attention of another image.
 
     Raises:
-        ValueError: if the network has no map that depends on the image.
+        ValueError: for a network of another size, or one that has no map
+            that depends on the image.
     """
+    rectangles.check_size(weight_id)
     split = data.load("tiny_imagenet", data_dir, "val")
     images = split.images[::EVERY].astype("float32")
     labels = split.labels[::EVERY]

@@ -1,13 +1,10 @@
 """Do the radii of ExpAtt matter, once it is trained?"""
 
-import math
-
 import keras
 import numpy as np
 
 import keras_attn
 from keras_attn.layers import ExplicitAttention2D
-from keras_attn.layers.explicit_attention import SMALLEST_RADIUS
 from keras_attn.weights import manifest
 from zoo import data
 from zoo.study.faithfulness import means
@@ -27,8 +24,17 @@ def measure(weight_id, data_dir):
         of their maps), how many `images`, `top1` on them, and
         `top1_error`, the standard error of the difference from the network as
         it is.
+
+    Raises:
+        ValueError: if the network has no ExpAtt.
     """
     model = keras_attn.load(weight_id).model
+    layers = [x for x in model.layers if isinstance(x, ExplicitAttention2D)]
+    if not layers:
+        raise ValueError(
+            "`weight_id` must be of an ExpAtt network. Received: "
+            f"{weight_id!r}, which has no ExplicitAttention2D"
+        )
     entry = manifest.entry(weight_id)
     [data_set] = entry.metrics
     split = data.load(data_set, data_dir, "val")
@@ -36,9 +42,8 @@ def measure(weight_id, data_dir):
     as_trained = _right(model, batches)
     rows = [_row(weight_id, "as trained", as_trained, as_trained)]
     for radius in RADII:
-        for layer in model.layers:
-            if isinstance(layer, ExplicitAttention2D):
-                _set(layer, radius)
+        for layer in layers:
+            _set(layer, radius)
         rows.append(_row(weight_id, radius, _right(model, batches), as_trained))
     keras.utils.clear_session()
     return rows
@@ -60,6 +65,8 @@ def _right(model, batches):
 
 
 def _set(layer, radius):
-    """The inverse of `ExplicitAttention2D.radius`."""
-    weight = math.log(math.expm1(radius - SMALLEST_RADIUS))
-    layer.radius_weight.assign(np.full(layer.radius_weight.shape, weight))
+    """Give a layer the radius of a new one that begins with it."""
+    config = layer.get_config() | {"initial_radius": radius}
+    new = ExplicitAttention2D.from_config(config)
+    new.build(layer.input.shape)
+    layer.radius_weight.assign(new.radius_weight)

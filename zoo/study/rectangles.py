@@ -21,6 +21,7 @@ import numpy as np
 
 import keras_attn
 from keras_attn.layers import RectangularAttention2D
+from keras_attn.weights import manifest
 from zoo import data
 from zoo.data.sources import tiny_imagenet_boxes
 
@@ -35,7 +36,7 @@ def measure(ids, data_dir):
     """Return rows for each kind of rectangle.
 
     Args:
-        ids: Ids of published networks for Tiny-ImageNet.
+        ids: Ids of published networks for Tiny-ImageNet at 64 pixels.
         data_dir: Path of Tiny-ImageNet.
 
     Returns:
@@ -43,7 +44,12 @@ def measure(ids, data_dir):
         were chosen), which `boxes`, how many `images`, the share of them
         whose box has the rectangle's `center_in_box`, and the `mean_iou`, the
         intersection over the union with the box.
+
+    Raises:
+        ValueError: for a network of another size.
     """
+    for weight_id in ids:
+        check_size(weight_id)
     boxes = tiny_imagenet_boxes(data_dir)
     images = data.load("tiny_imagenet", data_dir, "val").images
     sizes = {
@@ -64,6 +70,16 @@ def measure(ids, data_dir):
             }
             rows += _best(name, scaled, boxes)
     return rows
+
+
+def check_size(weight_id):
+    """Raise a `ValueError` unless a published network is for this size."""
+    size = manifest.entry(weight_id).input["size"]
+    if size != SIZE:
+        raise ValueError(
+            f"`weight_id` must be of a network for {SIZE} pixels, the size of "
+            f"the boxes. Received: {weight_id!r}, for {size} pixels"
+        )
 
 
 def _rectangles(name, model, images):
@@ -88,13 +104,22 @@ def _rectangles(name, model, images):
 
 
 def _of_sum(model, features, images):
-    """Return CRAM's rectangles of the sum over the channels."""
-    moments = RectangularAttention2D(margin=1.0, saliency_initializer="ones")
-    moments.build(features.shape)
     features = keras.Model(model.input, features).predict(
         images, batch_size=BATCH, verbose=0
     )
-    return keras.ops.convert_to_numpy(moments.rectangles(features))
+    return keras.ops.convert_to_numpy(rectangles_of_sum(features, margin=1.0))
+
+
+def rectangles_of_sum(features, margin):
+    """Return CRAM's rectangles `(n, 5)` of the sum over the channels.
+
+    Args:
+        features: Array `(n, height, width, channels)`.
+        margin: Float, that of `RectangularAttention2D`.
+    """
+    moments = RectangularAttention2D(margin=margin, saliency_initializer="ones")
+    moments.build(features.shape)
+    return moments.rectangles(features)
 
 
 def _repeated(rectangle, count):
