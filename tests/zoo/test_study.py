@@ -1,6 +1,7 @@
 """What is measured of trained networks."""
 
 import inspect
+import itertools
 import json
 import runpy
 import types
@@ -529,26 +530,66 @@ def test_rectangles_of_a_run_are_those_of_its_last_weights(
         ("black", "moved"),
         ("mirrored", "found"),
         ("mirrored", "moved"),
+        ("of the image", "found"),
+        ("of the image", "moved"),
     ]
     images = data.load("tiny_imagenet", data_dir, "val").images
-    random = keras.random.SeedGenerator(0)
-    moves = equivariance.draw_moves(6, 30.0, 1.25, 0.15, random)
-    before = equivariance_study.find_rectangles(trained, images)
-    rectangles = []
-    for fill_mode in ("constant", "reflect"):
-        moved = np.asarray(equivariance.moved(images, *moves, fill_mode))
-        rectangles += [
-            equivariance_study.find_rectangles(trained, moved),
-            equivariance_study.moved_saliency(
-                trained, images, moves, fill_mode
+    expected = []
+    for zoom, fill_mode, most in (
+        (1, "constant", (30.0, 1.25, 0.15)),
+        (1, "reflect", (30.0, 1.25, 0.15)),
+        (1.65, "constant", (15.0, 1.1, 0.1)),
+    ):
+        random = keras.random.SeedGenerator(0)
+        moves = equivariance.draw_moves(6, *most, random)
+        angles, scales, shifts = map(np.asarray, moves)
+        still = np.zeros(6), np.full(6, zoom), np.zeros((6, 2))
+        gone = angles, zoom * scales, shifts
+        for rectangles in (
+            lambda *how: equivariance_study.find_rectangles(
+                trained, np.asarray(equivariance.moved(images, *how))
             ),
-        ]
-    for row, after in zip(rows, rectangles, strict=True):
-        measured = equivariance_study.errors(before, after, moves)
+            lambda *how: equivariance_study.moved_saliency(
+                trained, images, how[:3], how[3]
+            ),
+        ):
+            before, after = (
+                rectangles(*map(np.float32, how), fill_mode)
+                for how in (still, gone)
+            )
+            expected.append(equivariance_study.errors(before, after, moves))
+    for row, measured in zip(rows, expected, strict=True):
         assert row["name"] == "cram.a.seed0" and row["images"] == 6
         for name, value in measured.items():
             assert row[name] == pytest.approx(value, abs=2e-6), name
-    assert len({row["centers"] for row in rows}) == 4
+    assert len({row["centers"] for row in rows}) == 6
+
+
+def test_nothing_comes_in_from_outside_of_a_view_of_the_image():
+    """At the corners of what is drawn, with room for all that is between."""
+    fill_mode, zoom, (most, scale, shift) = equivariance_study.VIEWS[
+        "of the image"
+    ]
+    drawn = itertools.product(
+        (-np.deg2rad(most), np.deg2rad(most)),
+        (1 / scale, scale),
+        itertools.product((-2 * shift, 2 * shift), repeat=2),
+    )
+    moves = [np.array(values) for values in zip(*drawn)]
+    white = np.full((len(moves[0]), 32, 32, 3), 255.0, "float32")
+    how = equivariance_study.magnified(moves, zoom)
+    view = np.asarray(equivariance.moved(white, *how, fill_mode))
+    np.testing.assert_allclose(view, 255, atol=1e-3)
+
+
+def test_published_networks_are_studied_by_their_id():
+    name, trained, recipe, training = equivariance_study._open(
+        "cram_resnet14_small.cifar100_32"
+    )
+    assert name == "cram_resnet14_small.cifar100_32"
+    assert recipe["data"]["name"] == "cifar100"
+    assert equivariance.rectangle_layer(trained).built
+    assert len(training["commit"]) == 40
 
 
 def test_the_way_is_zero_for_what_stays_and_one_for_what_moves():

@@ -52,11 +52,14 @@ def rectangles(ids: Ids, data_dir: DataDir):
 
 
 @app.command()
-def equivariance(folders: Folders, data_dir: DataDir):
+def equivariance(
+    sources: Annotated[list[str], typer.Argument(metavar="ID|RUN_DIR...")],
+    data_dir: DataDir,
+):
     """Do CRAM's rectangles move with the image?"""
     from zoo.study import equivariance
 
-    rows = equivariance.measure(folders, data_dir)
+    rows = equivariance.measure(sources, data_dir)
     path = tables.RESULTS / "equivariance.csv"
     tables.replace(path, rows, "name", "edges", "saliency")
 

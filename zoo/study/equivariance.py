@@ -3,8 +3,12 @@
 A rectangle is made of the moments of a saliency map, in the frame of the image.
 Even of a saliency that moves exactly with the image they do not move exactly:
 what leaves the frame is lost, and what comes in from outside counts. So the
-same is measured of the saliency itself, found in the image and then moved.
+same is measured of the saliency itself, found in the image and then moved. And
+since a network can see what was done to an image by what comes in at its edges,
+black or mirrored, one view is inside of the image, where nothing comes in.
 """
+
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,34 +16,43 @@ from keras import ops
 
 import keras_attn
 from keras_attn.weights import load_weights
+from keras_attn.weights import manifest
 from zoo import callbacks
 from zoo import data
 from zoo import equivariance
 from zoo import network
+from zoo import recipe as recipes
 from zoo import runs
 from zoo.study.rectangles import rectangles_of_sum
 
 IMAGES = 2000  # the first validation images
-MOVES = 30.0, 1.25, 0.15  # degrees, scale, share of the side
 SEED = 0
-EDGES = {"mirrored": "reflect", "black": "constant"}
+MOVES = 30.0, 1.25, 0.15  # degrees, scale, share of the side
+MOVES_INSIDE = 15.0, 1.1, 0.1
+# What is at the edges: how images are filled and magnified, and how far moved.
+# The last shows the middle of the image, as far in as its moves reach out.
+VIEWS = {
+    "mirrored": ("reflect", 1.0, MOVES),
+    "black": ("constant", 1.0, MOVES),
+    "of the image": ("constant", 1.65, MOVES_INSIDE),
+}
 TERMS = ("centers", "extents", "angles")
 
 
-def measure(folders, data_dir):
-    """Return rows for each training of a CRAM network.
+def measure(sources, data_dir):
+    """Return rows for each CRAM network.
 
     Args:
-        folders: Paths, output folders of `zoo.train`.
+        sources: Ids of published networks, or output folders of `zoo.train`.
         data_dir: Path, see `zoo.data.load`.
 
     Returns:
-        A list of dictionaries: `name` of the folder, its `recipe` and `commit`,
-        how many `images`; of their rectangles the mean `area`, as a share of
-        the image's, and `center_spread`, the standard deviation of the centre
-        over the images (the root mean square of x and y), as a share of the
-        image's side; what moves in from outside (`edges`); whether the
+        A list of dictionaries: id or `name` of the folder, its `recipe` and
+        `commit`, how many `images`; what is at their `edges`; whether the
         `saliency` is found in the moved image or found first and then moved;
+        of the rectangles before the move the mean `area`, as a share of the
+        image's, and `center_spread`, the standard deviation of the centre over
+        the images (the root mean square of x and y), as a share of its side;
         how much of its `way` the centre goes, 1 if it moves with the image and
         0 if it stays (the slope of a regression); the mean distances from
         rectangles that move with the image (`centers`, `extents`, `angles`, see
@@ -48,45 +61,72 @@ def measure(folders, data_dir):
 
     Raises:
         FileNotFoundError: if a training is not finished.
-        ValueError: if a network has not one rectangle.
+        ValueError: if there is no such network, or it has not one rectangle.
     """
-    return [row for folder in folders for row in _rows(folder, data_dir)]
+    return [row for source in sources for row in _rows(source, data_dir)]
 
 
-def _rows(folder, data_dir):
-    record = runs.record_of(folder)
-    recipe = record["recipe"]
-    size = recipe["data"]["evaluation_size"]
-    trained = network.build(recipe, size)
-    load_weights(trained, folder / callbacks.LAST)
+def _rows(source, data_dir):
+    name, trained, recipe, training = _open(source)
     split = data.load(recipe["data"]["name"], data_dir, "val")
-    batches = data.evaluation_batches(split, size)
+    batches = data.evaluation_batches(split, recipe["data"]["evaluation_size"])
     images = np.concatenate([images for images, _ in batches])[:IMAGES]
-    random = keras.random.SeedGenerator(SEED)
-    moves = equivariance.draw_moves(len(images), *MOVES, random)
-    before = find_rectangles(trained, images)
-    common = {
-        "name": folder.name,
-        "recipe": record["started"]["recipe"].removesuffix(".toml"),
-        "commit": record["started"]["commit"],
-        "images": len(images),
-        **_extent(before),
-    }
     rows = []
-    for edges, fill_mode in EDGES.items():
-        moved = equivariance.moved(images, *moves, fill_mode)
-        found = {
-            "found": find_rectangles(trained, moved),
-            "moved": moved_saliency(trained, images, moves, fill_mode),
-        }
-        rows += [
-            common
-            | {"edges": edges, "saliency": saliency}
-            | errors(before, after, moves)
-            for saliency, after in found.items()
-        ]
+    for edges, (fill_mode, zoom, most) in VIEWS.items():
+        random = keras.random.SeedGenerator(SEED)
+        moves = equivariance.draw_moves(len(images), *most, random)
+        for saliency, of in RECTANGLES.items():
+            before, after = (
+                of(trained, images, magnified(move, zoom), fill_mode)
+                for move in (no_moves(len(images)), moves)
+            )
+            rows.append(
+                {
+                    "name": name,
+                    "recipe": Path(training["recipe"]).stem,
+                    "commit": training["commit"],
+                    "images": len(images),
+                    "edges": edges,
+                    "saliency": saliency,
+                    **_extent(before),
+                    **errors(before, after, moves),
+                }
+            )
     keras.utils.clear_session()
     return rows
+
+
+def _open(source):
+    """Return a name, the network, its recipe, and how it was trained."""
+    folder = Path(source)
+    if not folder.is_dir():
+        entry = manifest.entry(str(source))
+        recipe = recipes.of_command(entry.training["command"])
+        return entry.id, keras_attn.load(entry.id).model, recipe, entry.training
+    record = runs.record_of(folder)
+    recipe = record["recipe"]
+    trained = network.build(recipe, recipe["data"]["evaluation_size"])
+    load_weights(trained, folder / callbacks.LAST)
+    return folder.name, trained, recipe, record["started"]
+
+
+def no_moves(count):
+    """Return moves that leave images as they are."""
+    return np.zeros(count), np.ones(count), np.zeros((count, 2))
+
+
+def magnified(moves, zoom):
+    """Return moves of images that are magnified by `zoom` first."""
+    angles, scales, shifts = moves
+    return tuple(
+        np.float32(values) for values in (angles, zoom * scales, shifts)
+    )
+
+
+def found_saliency(trained, images, moves, fill_mode):
+    """Return the rectangles of moved images."""
+    moved = equivariance.moved(images, *moves, fill_mode)
+    return find_rectangles(trained, np.asarray(moved))
 
 
 def find_rectangles(trained, images):
@@ -150,3 +190,6 @@ def moved_saliency(trained, images, moves, fill_mode):
     moved = equivariance.moved(enlarged, *moves, fill_mode)
     small = ops.average_pool(moved, factor, factor)
     return rectangles_of_sum(small, gate.margin)
+
+
+RECTANGLES = {"found": found_saliency, "moved": moved_saliency}
