@@ -12,9 +12,8 @@ with T what was done to the image. Half a turn does not change a rectangle,
 hence the cosine; one that is nearly a square has no direction, hence its
 elongation, `1 - short / long`, as a factor. What moves in from outside is the
 image, mirrored: with black there, a network learns to follow the black frame
-with one rectangle for all images (seen in training). Mirrored edges it follows,
-too, if less (see `zoo/results/studies.md`). We do not know the form that the
-paper gives its constraints: this one is ours.
+with one rectangle for all images (seen in training). We do not know the form
+that the paper gives its constraints: this one is ours.
 
 References:
     - [Nguyen et al., 2025](https://arxiv.org/abs/2503.10875)

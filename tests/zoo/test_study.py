@@ -526,8 +526,10 @@ def test_rectangles_of_a_run_are_those_of_its_last_weights(
     command.app(arguments, standalone_mode=False)
     rows, _ = tables.read(tmp_path / "equivariance.csv")
     assert [(row["edges"], row["saliency"]) for row in rows] == [
+        ("black", "edges alone"),
         ("black", "found"),
         ("black", "moved"),
+        ("mirrored", "edges alone"),
         ("mirrored", "found"),
         ("mirrored", "moved"),
         ("of the image", "found"),
@@ -547,12 +549,16 @@ def test_rectangles_of_a_run_are_those_of_its_last_weights(
         gone = angles, zoom * scales, shifts
         for rectangles in (
             lambda *how: equivariance_study.find_rectangles(
+                trained,
+                equivariance_study.with_moved_edges(images, how[:3], how[3]),
+            ),
+            lambda *how: equivariance_study.find_rectangles(
                 trained, np.asarray(equivariance.moved(images, *how))
             ),
             lambda *how: equivariance_study.moved_saliency(
                 trained, images, how[:3], how[3]
             ),
-        ):
+        )[zoom > 1 :]:
             before, after = (
                 rectangles(*map(np.float32, how), fill_mode)
                 for how in (still, gone)
@@ -562,7 +568,25 @@ def test_rectangles_of_a_run_are_those_of_its_last_weights(
         assert row["name"] == "cram.a.seed0" and row["images"] == 6
         for name, value in measured.items():
             assert row[name] == pytest.approx(value, abs=2e-6), name
-    assert len({row["centers"] for row in rows}) == 6
+    # The images are black at their edges: as good as mirrored, moved alone.
+    assert len({row["centers"] for row in rows}) == 7
+
+
+def test_edges_alone_move_around_an_image_that_stays():
+    ramp = np.linspace(100, 200, 32, dtype="float32")
+    images = np.broadcast_to(ramp[:, None], (1, 32, 32, 3))
+    moves = np.float32([0.0]), np.float32([1.0]), np.float32([[0.25, 0]])
+    shown = {
+        fill_mode: equivariance_study.with_moved_edges(images, moves, fill_mode)
+        for fill_mode in ("constant", "reflect")
+    }
+    # A quarter of a half side to the right: four pixels come in on the left.
+    np.testing.assert_array_equal(shown["constant"][0, :, 4:], images[0, :, 4:])
+    assert not shown["constant"][0, :, :4].any()
+    np.testing.assert_array_equal(shown["reflect"][0, :, 4:], images[0, :, 4:])
+    np.testing.assert_allclose(
+        shown["reflect"][0, :, :4], images[0, :, 3::-1], atol=1e-3
+    )
 
 
 def test_nothing_comes_in_from_outside_of_a_view_of_the_image():

@@ -5,7 +5,8 @@ Even of a saliency that moves exactly with the image they do not move exactly:
 what leaves the frame is lost, and what comes in from outside counts. So the
 same is measured of the saliency itself, found in the image and then moved. And
 since a network can see what was done to an image by what comes in at its edges,
-black or mirrored, one view is inside of the image, where nothing comes in.
+black or mirrored, the edges are moved alone, around an image that stays; and
+one view is inside of the image, where nothing comes in.
 """
 
 from pathlib import Path
@@ -49,7 +50,8 @@ def measure(sources, data_dir):
     Returns:
         A list of dictionaries: id or `name` of the folder, its `recipe` and
         `commit`, how many `images`; what is at their `edges`; whether the
-        `saliency` is found in the moved image or found first and then moved;
+        `saliency` is found in the moved image, found first and then moved, or
+        found in an image that stays while its edges alone are moved;
         of the rectangles before the move the mean `area`, as a share of the
         image's, and `center_spread`, the standard deviation of the centre over
         the images (the root mean square of x and y), as a share of its side;
@@ -75,7 +77,8 @@ def _rows(source, data_dir):
     for edges, (fill_mode, zoom, most) in VIEWS.items():
         random = keras.random.SeedGenerator(SEED)
         moves = equivariance.draw_moves(len(images), *most, random)
-        for saliency, of in RECTANGLES.items():
+        kinds = RECTANGLES if zoom > 1 else RECTANGLES | WITH_EDGES
+        for saliency, of in kinds.items():
             before, after = (
                 of(trained, images, magnified(move, zoom), fill_mode)
                 for move in (no_moves(len(images)), moves)
@@ -192,4 +195,19 @@ def moved_saliency(trained, images, moves, fill_mode):
     return rectangles_of_sum(small, gate.margin)
 
 
+def saliency_in_moved_edges(trained, images, moves, fill_mode):
+    """Return the rectangles of images in the edges of moved ones."""
+    shown = with_moved_edges(images, moves, fill_mode)
+    return find_rectangles(trained, shown)
+
+
+def with_moved_edges(images, moves, fill_mode):
+    """Return images that stay where they are, but for what comes in at the
+    edges when they are moved."""
+    inside = equivariance.moved(np.ones_like(images), *moves, "constant") > 0.5
+    moved = equivariance.moved(images, *moves, fill_mode)
+    return np.where(inside, images, moved)
+
+
 RECTANGLES = {"found": found_saliency, "moved": moved_saliency}
+WITH_EDGES = {"edges alone": saliency_in_moved_edges}
