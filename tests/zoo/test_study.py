@@ -568,7 +568,8 @@ def test_rectangles_of_a_run_are_those_of_its_last_weights(
         assert row["name"] == "cram.a.seed0" and row["images"] == 6
         for name, value in measured.items():
             assert row[name] == pytest.approx(value, abs=2e-6), name
-    # The images are black at their edges: as good as mirrored, moved alone.
+    # Images of one colour stay the same where they are mirrored, and in their
+    # edges.
     assert len({row["centers"] for row in rows}) == 7
 
 
