@@ -727,9 +727,11 @@ def test_a_network_without_radii_is_an_error():
 @pytest.mark.parametrize(
     "measure", [lambda *to: study.measure(to[:1], to[1]), faithfulness.measure]
 )
-def test_networks_of_other_sizes_than_the_boxes_are_an_error(measure):
-    with pytest.raises(ValueError, match="64 pixels.*'gsa_.*', for 48 pixels"):
-        measure("gsa_resnet14_small.tiny_imagenet_48", "nowhere")
+def test_networks_of_other_sizes_than_the_images_are_an_error(
+    measure, data_dir
+):
+    with pytest.raises(ValueError, match="16 pixels.*'gsa_.*', for 48 pixels"):
+        measure("gsa_resnet14_small.tiny_imagenet_48", data_dir)
 
 
 def test_pilots_tell_what_they_changed_and_what_it_brought(

@@ -74,12 +74,11 @@ def measure(weight_id, data_dir):
         ValueError: for a network of another size, or one that has no map
             that depends on the image.
     """
-    rectangles.check_size(weight_id)
     split = data.load("tiny_imagenet", data_dir, "val")
     images = split.images[::EVERY].astype("float32")
     labels = split.labels[::EVERY]
     boxes = tiny_imagenet_boxes(data_dir)[::EVERY]
-    model = keras_attn.load(weight_id).model
+    model = rectangles.load_for(images, weight_id)
     right = _outputs(model, images).argmax(axis=-1) == labels
     rows = compare(model, images[right], labels[right], boxes[right])
     return [{"id": weight_id, **row} for row in rows]

@@ -21,7 +21,6 @@ import numpy as np
 
 import keras_attn
 from keras_attn.layers import RectangularAttention2D
-from keras_attn.weights import manifest
 from zoo import data
 from zoo.data.sources import tiny_imagenet_boxes
 
@@ -48,8 +47,6 @@ def measure(ids, data_dir):
     Raises:
         ValueError: for a network of another size.
     """
-    for weight_id in ids:
-        check_size(weight_id)
     boxes = tiny_imagenet_boxes(data_dir)
     images = data.load("tiny_imagenet", data_dir, "val").images
     sizes = {
@@ -58,7 +55,7 @@ def measure(ids, data_dir):
     }
     rows = _best("middle of the image", sizes, boxes)
     for weight_id in ids:
-        model = keras_attn.load(weight_id).model
+        model = load_for(images, weight_id)
         found = _rectangles(weight_id, model, images)
         if weight_id in found:
             as_trained = {"as trained": found[weight_id]}
@@ -72,14 +69,20 @@ def measure(ids, data_dir):
     return rows
 
 
-def check_size(weight_id):
-    """Raise a `ValueError` unless a published network is for this size."""
-    size = manifest.entry(weight_id).input["size"]
-    if size != SIZE:
+def load_for(images, weight_id):
+    """Return a published network.
+
+    Raises:
+        ValueError: if it is for images of another size.
+    """
+    model = keras_attn.load(weight_id).model
+    size, own = images.shape[1], model.input_shape[1]
+    if own != size:
         raise ValueError(
-            f"`weight_id` must be of a network for {SIZE} pixels, the size of "
-            f"the boxes. Received: {weight_id!r}, for {size} pixels"
+            f"`weight_id` must be of a network for images of {size} pixels. "
+            f"Received: {weight_id!r}, for {own} pixels"
         )
+    return model
 
 
 def _rectangles(name, model, images):
