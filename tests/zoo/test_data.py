@@ -520,7 +520,7 @@ def _place(crop, whole):
 @BOTH_CROPS
 @pytest.mark.parametrize(
     ("side", "padding", "size"),
-    [(64, 4, 64), (32, 8, 32), (16, 2, 16)],
+    [(64, 4, 64), (32, 8, 32), (16, 2, 16), (32, 4, 24), (32, 4, 48)],
 )
 def test_no_rounding_brings_black_into_mirrored_crops(
     cropped, side, padding, size

@@ -304,12 +304,15 @@ from zoo.study import equivariance as study
 images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3))
 settings = SETTINGS | dict.fromkeys(WEIGHTS, 1e4)
 model = equivariance.EquivariantTraining(network(), **settings, seed=0)
-model.compile(keras.optimizers.SGD(1e-9),
+model.compile(keras.optimizers.SGD(1e-6),
               keras.losses.SparseCategoricalCrossentropy(True))
+before = np.array(model.gate.saliency_kernel)
 losses = model.fit(images, np.arange(4) % 2, epochs=2, batch_size=4,
                    verbose=0).history["loss"]
 # Of two classes alone, it would be about one.
 assert np.isfinite(losses).all() and min(losses) > 100, losses
+# By much more than the classes alone would move it at so low a rate.
+assert np.abs(np.array(model.gate.saliency_kernel) - before).max() > 1e-5
 moves = equivariance.draw_moves(4, 30.0, 1.25, 0.15, model.random)
 found = study.moved_saliency(model.network, images, moves, "reflect")
 assert found.shape == (4, 5) and np.isfinite(found).all()

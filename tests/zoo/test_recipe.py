@@ -98,6 +98,14 @@ def test_what_a_recipe_cannot_say_is_an_error(tmp_path, override, message):
     assert "\n" not in str(raised.value)
 
 
+def test_a_recipe_crops_in_one_way_only(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(RECIPE)  # with `crop_area`
+    padding = ["data.crop_padding=4", "data.crop_padding_mode=symmetric"]
+    with pytest.raises(ValueError, match="have either data.crop_padding, or"):
+        recipe.read(path, padding)
+
+
 @pytest.mark.parametrize(
     ("without", "message"),
     [

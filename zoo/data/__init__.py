@@ -68,19 +68,17 @@ def evaluation_batches(split, size, part=(0, 1), devices=1):
 
 
 def _check_padding(padding, split):
-    in_memory = isinstance(split, ArraySplit)
-    height, width = split.images.shape[1:3] if in_memory else (None, None)
-    if not in_memory or height != width:
-        received = f"{height} x {width}" if in_memory else "stored images"
+    shape = split.images.shape[1:3] if isinstance(split, ArraySplit) else ()
+    if len(set(shape)) != 1:
         raise ValueError(
             "`data.crop_padding` is for square images of one size that fit "
             "into memory: use `data.crop_area` and `data.crop_aspect_ratio`. "
-            f"Received: {received}"
+            f"Received: {shape or 'images that are not in memory'}"
         )
-    if padding >= height:
+    if padding >= shape[0]:
         raise ValueError(
             "`data.crop_padding` must be less than the side of the images, "
-            f"{height} pixels. Received: {padding}"
+            f"{shape[0]} pixels. Received: {padding}"
         )
 
 
