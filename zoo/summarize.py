@@ -6,8 +6,8 @@ Keeps what is needed of the finished ones of the given runs in
 `zoo/results/training`, then makes from everything there, for each data set,
 `zoo/results/comparison_DATASET.csv`, plots, and for those that the README
 compares networks on its table there; the README's table of published weights;
-and the tables of what was measured of them, in the README and in
-`zoo/results/studies.md`.
+and the tables of what was measured of them, there and on the pages of
+`zoo/results`.
 """
 
 import statistics
@@ -27,6 +27,7 @@ from zoo import train
 README = Path("README.md")
 RESULTS = Path("zoo/results")
 STUDIES = RESULTS / "studies.md"
+EXPORTS = RESULTS / "export.md"
 LATENCY = RESULTS / "benchmark_comparison.csv"
 IN_README = "cifar100", "tiny_imagenet"  # data sets
 
@@ -174,7 +175,7 @@ def _write_table(page, mark, table):
 MEASURED = {
     "rectangles": (STUDIES, markdown.table_of_rectangles),
     "faithfulness": (STUDIES, markdown.table_of_faithfulness),
-    "export": (README, markdown.table_of_exports),
+    "export": (EXPORTS, markdown.table_of_exports),
     "fine_tuning": (README, markdown.table_of_fine_tuning),
     "segmentation": (STUDIES, markdown.table_of_segmentation),
     "radii": (STUDIES, markdown.table_of_radii),
