@@ -65,6 +65,10 @@ class Backup(keras.callbacks.Callback):
 class KeepWeights(keras.callbacks.Callback):
     """Write the weights of the last and of the best epoch.
 
+    A training that is killed after this and before the next epoch's backup
+    repeats the epoch. If it comes out worse then, as it may where augmentations
+    draw anew, the file of the best epoch is still of the first time.
+
     Args:
         out: Path of the folder of the run.
         network: The network without what trains it.
@@ -112,7 +116,7 @@ class StopOnNaN(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         # What the last step did shows in no loss of its epoch.
-        for weight in self.model.trainable_weights:
+        for weight in self.model.weights:
             if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
                 self.stop(f"{weight.path} is not finite", "the last batch")
 

@@ -18,6 +18,7 @@ import keras_attn
 from keras_attn import explanation
 from keras_attn.images import read
 from keras_attn.images import resize_and_crop
+from keras_attn.replacing import replacing
 from keras_attn.weights import manifest
 from zoo import plots
 from zoo import recipe as recipes
@@ -118,14 +119,22 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main():
     """Write the model cards of all published weights."""
     CARDS.mkdir(exist_ok=True)
-    for weight_id in keras_attn.list_models():
-        entry = manifest.entry(weight_id)
-        _draw_curve(entry)
-        picture = CARDS / f"{weight_id}.attention.jpg"
+    try:
+        for weight_id in keras_attn.list_models():
+            _write(manifest.entry(weight_id))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"zoo.cards: {error}") from None
+
+
+def _write(entry):
+    classifier = keras_attn.load(entry.id)
+    picture = CARDS / f"{entry.id}.attention.jpg"
+    draws = draw_attention(classifier, picture)
+    if not draws:
         picture.unlink(missing_ok=True)
-        draws = draw_attention(keras_attn.load(weight_id), picture)
-        text = card(entry, has_attention=draws)
-        (CARDS / f"{weight_id}.md").write_text(text, "utf-8")
+    _draw_curve(entry)
+    with replacing(CARDS / f"{entry.id}.md") as unfinished:
+        unfinished.write_text(card(entry, has_attention=draws), "utf-8")
 
 
 def card(entry, has_attention, address=None):

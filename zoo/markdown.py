@@ -93,10 +93,10 @@ def table_of_exports(rows):
             f"{row['median_ms']:.1f} ms"
         )
     formats = list(dict.fromkeys(row["format"] for row in rows))
-    lines = [
-        f"| `{weight_id}` | {' | '.join(cells[name] for name in formats)} |"
-        for weight_id, cells in by_id.items()
-    ]
+    lines = []
+    for weight_id, cells in by_id.items():
+        in_order = [cells.get(name, "") for name in formats]
+        lines.append(f"| `{weight_id}` | {' | '.join(in_order)} |")
     return _markdown(f"| id | {' | '.join(formats)} |", lines)
 
 
@@ -108,12 +108,16 @@ def table_of_fine_tuning(rows):
         begins = top1.setdefault((row["id"], row["data"]), {})
         begins.setdefault(row["begin"], []).append(100 * row["top1"])
     lines = [
-        f"| `{weight_id}` | {cards.DATA_SETS[data][0]} "
+        f"| `{weight_id}` | {_name_of(data)} "
         f"| {len(begins['pretrained'])} | {_mean(begins['pretrained'])} "
         f"| {_mean(begins['from scratch'])} |"
         for (weight_id, data), begins in top1.items()
     ]
     return _markdown(header, lines)
+
+
+def _name_of(data):
+    return cards.DATA_SETS[data][0] if data in cards.DATA_SETS else data
 
 
 def _mean(percentages):

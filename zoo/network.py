@@ -1,7 +1,5 @@
 """The network of a recipe, and how it learns."""
 
-import inspect
-
 import keras
 
 from keras_attn import applications
@@ -34,20 +32,19 @@ def build(recipe, input_size=None, classifier_activation=None):
     constructor = getattr(applications, model["constructor"])
     if input_size is None:
         input_size = _only_size(recipe["data"])
-    arguments = dict(model["arguments"])
-    if arguments.get("attention") in variants.VARIANTS:
-        arguments["attention"] = variants.VARIANTS[arguments["attention"]]
-    arguments |= {
+    arguments = model["arguments"] | {
         "input_shape": (input_size, input_size, 3),
         "classifier_activation": classifier_activation,
     }
     try:
-        inspect.signature(constructor).bind(**arguments)
+        attention = arguments.get("attention")
+        if attention in variants.VARIANTS:
+            arguments["attention"] = variants.VARIANTS[attention]
+        return constructor(**arguments)
     except TypeError as error:
         raise ValueError(
             f"model.arguments are not those of {model['constructor']}: {error}"
         ) from None
-    return constructor(**arguments)
 
 
 def _only_size(data):

@@ -17,6 +17,15 @@ SCHEMA = Path(__file__).with_name("recipe.schema.json")
 CROPS = ("crop_area", "crop_aspect_ratio", "crop_padding")
 TABLES = ("data", "augmentation", "model", "equivariance", "training")
 
+Draft = jsonschema.Draft202012Validator
+# For JSON 4.0 is an integer, for what counts with it it is none.
+Validator = jsonschema.validators.extend(
+    Draft,
+    type_checker=Draft.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: type(value) is int
+    ),
+)
+
 
 def read(path, overrides=()):
     """Return a recipe as a dictionary of tables.
@@ -59,18 +68,21 @@ def of_command(command):
     return read(path, overrides)
 
 
-def _read(path):
+def _read(path, derived=()):
+    if path in derived:
+        raise ValueError(f"The recipe {path} is `like` itself")
     try:
         recipe = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"The recipe {path} is not TOML: {error}") from None
     if "like" in recipe:
-        recipe = _merged(_read(path.with_name(recipe.pop("like"))), recipe)
+        base = path.with_name(recipe.pop("like"))
+        recipe = _merged(_read(base, (*derived, path)), recipe)
     return recipe
 
 
 def _check(recipe, path):
-    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    validator = Validator(json.loads(SCHEMA.read_text()))
     error = jsonschema.exceptions.best_match(validator.iter_errors(recipe))
     if error:
         place = ".".join(map(str, error.absolute_path)) or "the top"

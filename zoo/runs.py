@@ -25,6 +25,7 @@ class Run:
     """A finished training.
 
     Attributes:
+        name: String, that of the output folder.
         network: String, what was trained: the name up to the first dot.
         seed: Integer.
         recipe: Dictionary, see `zoo.recipe`.
@@ -34,6 +35,7 @@ class Run:
         history: List of dictionaries of floats, one an epoch.
     """
 
+    name: str
     network: str
     seed: int
     recipe: dict
@@ -99,20 +101,36 @@ def record_of(folder):
 def kept():
     """Return every `Run` that is kept, as lists by the name of the data set,
     each by network and seed."""
-    by_data = {}
-    for run in map(_read, sorted(FOLDER.glob("*.json"))):
-        by_data.setdefault(run.recipe["data"]["name"], []).append(run)
-    for runs in by_data.values():
-        runs.sort(key=lambda run: (run.network, run.seed))
-    return by_data
+    return by_data(
+        _run(path.stem, json.loads(path.read_text()), path.with_suffix(".csv"))
+        for path in FOLDER.glob("*.json")
+    )
 
 
-def _read(path):
-    record = json.loads(path.read_text())
+def by_data(runs):
+    """Return lists of `Run` by the name of the data set, each by network and
+    seed."""
+    lists = {}
+    for run in sorted(runs, key=lambda run: (run.network, run.seed, run.name)):
+        lists.setdefault(run.recipe["data"]["name"], []).append(run)
+    return lists
+
+
+def read(folder):
+    """Return the `Run` in an output folder of `zoo.train`.
+
+    Raises:
+        FileNotFoundError: if the training is not finished.
+    """
+    return _run(folder.name, record_of(folder), folder / callbacks.HISTORY)
+
+
+def _run(name, record, history):
     return Run(
-        network=path.stem.partition(".")[0],
+        name=name,
+        network=name.partition(".")[0],
         seed=record["recipe"]["training"]["seed"],
-        history=read_history(path.with_suffix(".csv")),
+        history=read_history(history),
         **record,
     )
 

@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 import keras_attn
+from keras_attn.replacing import replacing
 from keras_attn.weights import manifest
 from zoo import markdown
 from zoo import recipe as recipes
@@ -43,28 +44,44 @@ def main(
 ):
     """Put finished trainings into tables, plots and the README."""
     try:
-        for folder in run or ():
-            _keep(folder)
+        keep(run or [])
         for data, kept in runs.kept().items():
             summarize(data, kept)
+        _write_tables()
     except (OSError, ValueError) as error:
         raise SystemExit(f"zoo.summarize: {error}") from None
+
+
+def keep(folders):
+    """Keep the finished runs in folders, or none of them.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if with those that are kept, runs of one network differ in
+            more than their seed.
+    """
+    finished = []
+    for folder in folders:
+        if folder.exists() and not (folder / train.RESULT).is_file():
+            typer.echo(f"{folder} is left out: no finished training", err=True)
+        else:
+            finished.append(folder)
+    together = {run.name: run for kept in runs.kept().values() for run in kept}
+    together |= {folder.name: runs.read(folder) for folder in finished}
+    for of_data in runs.by_data(together.values()).values():
+        by_network(of_data)
+    for folder in finished:
+        runs.keep(folder)
+
+
+def _write_tables():
     for name, (page, table) in MEASURED.items():
         path = RESULTS / f"{name}.csv"
         if path.is_file():
             rows, _ = tables.read(path)
             _write_table(page, name, table(rows))
-    ids = keras_attn.list_models()
-    _write_table(
-        README, "weights", markdown.table_of_weights(map(manifest.entry, ids))
-    )
-
-
-def _keep(folder):
-    if folder.exists() and not (folder / train.RESULT).is_file():
-        typer.echo(f"{folder} is left out: no finished training", err=True)
-        return
-    runs.keep(folder)
+    entries = map(manifest.entry, keras_attn.list_models())
+    _write_table(README, "weights", markdown.table_of_weights(entries))
 
 
 def summarize(data, kept):
@@ -90,13 +107,9 @@ def comparison(kept):
     Raises:
         ValueError: if runs of one network differ in more than their seed.
     """
-    by_network = {}
-    for run in kept:
-        by_network.setdefault((run.network, run.pixels), []).append(run)
     latency = _latency(kept[0].recipe["data"]["name"])
     rows = []
-    for (network, pixels), seeds in by_network.items():
-        _check_seeds(seeds)
+    for (network, pixels), seeds in by_network(kept).items():
         top1 = [100 * run.result["top1"] for run in seeds]
         top5 = [100 * run.result["top5"] for run in seeds]
         rows.append(
@@ -115,6 +128,20 @@ def comparison(kept):
     return sorted(rows, key=lambda row: -row["top1"])
 
 
+def by_network(kept):
+    """Return the runs on a data set as lists by network and size of images.
+
+    Raises:
+        ValueError: if runs of one network differ in more than their seed.
+    """
+    lists = {}
+    for run in kept:
+        lists.setdefault((run.network, run.pixels), []).append(run)
+    for seeds in lists.values():
+        _check_seeds(seeds)
+    return lists
+
+
 def _check_seeds(seeds):
     """Raise a `ValueError` unless runs differ in their seed, and only in it."""
     if len({run.seed for run in seeds}) < len(seeds):
@@ -123,18 +150,20 @@ def _check_seeds(seeds):
             "what is another network or recipe another name, before the first "
             "dot."
         )
-    first, *others = (_without_seed(run.recipe) for run in seeds)
-    if any(recipe != first for recipe in others):
+    first, *others = map(_without_seed, seeds)
+    if any(other != first for other in others):
         raise ValueError(
-            f"The trainings of {seeds[0].network} have different recipes. Give "
-            "them different names, before the first dot."
+            f"The trainings of {seeds[0].network} have different recipes or "
+            "backends. Give them different names, before the first dot."
         )
 
 
-def _without_seed(recipe):
+def _without_seed(run):
     """Return what a training depends on, but for the seed."""
-    tables = {key: recipe.get(key) for key in recipes.TABLES}
-    return tables | {"training": recipe["training"] | {"seed": None}}
+    tables = {key: run.recipe.get(key) for key in recipes.TABLES}
+    tables["training"] = run.recipe["training"] | {"seed": None}
+    # The first ones do not say it, and were trained on TensorFlow.
+    return tables, run.started.get("backend", "tensorflow")
 
 
 def _costs(recipe):
@@ -166,8 +195,9 @@ def _latency(data):
 
 
 def _write_table(page, mark, table):
-    text = page.read_text("utf-8")
-    page.write_text(markdown.with_table(text, mark, table), "utf-8")
+    text = markdown.with_table(page.read_text("utf-8"), mark, table)
+    with replacing(page) as unfinished:
+        unfinished.write_text(text, "utf-8")
 
 
 # What else is measured: the name of its CSV file in zoo/results, which is also

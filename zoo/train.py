@@ -143,7 +143,15 @@ def _command(path, overrides, strategy, backend):
 def _commit():
     """Return the commit of the code, `-dirty` with changes, or nothing."""
     describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    done = subprocess.run(["git", *describe], capture_output=True, text=True)
+    try:
+        done = subprocess.run(
+            ["git", *describe],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:  # no git
+        return ""
     return done.stdout.strip()
 
 

@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from typer.testing import CliRunner
 
 import keras_attn
@@ -50,7 +51,27 @@ def test_metrics_are_those_of_keras():
     assert total / 300 == pytest.approx(measured["top1"], abs=1e-3)
 
 
-def test_a_constant_answer_is_not_right():
+def test_the_loss_of_int8_is_that_of_its_probabilities():
+    """They are multiples of 1/256, and rarely sum up to one."""
+    random = np.random.default_rng(0)
+    logits = 3 * random.normal(size=(300, 100))
+    exact = np.asarray(keras.ops.softmax(logits))
+    rounded = np.floor(256 * exact) / 256
+    assert rounded.sum(axis=1).min() < 0.94
+    labels = np.argmax(logits + random.normal(size=logits.shape), axis=1)
+    own = rounded[np.arange(300), labels]
+    measured, _ = evaluate.measure(
+        lambda images: rounded,
+        [(np.zeros(300), np.eye(100)[labels])],
+        [str(label) for label in range(100)],
+    )
+    expected = -np.log(np.maximum(own, 1e-7)).mean()
+    assert measured["loss"] == pytest.approx(expected, abs=1e-3)
+    right = np.argmax(rounded, axis=1) == labels
+    assert measured["top1"] == pytest.approx(right.mean(), abs=1e-4)
+
+
+def test_a_constant_answer_is_right_by_chance_only():
     """Equal scores for all classes are no knowledge of any."""
     one_hot = np.eye(10)
     measured, _ = evaluate.measure(
@@ -58,7 +79,7 @@ def test_a_constant_answer_is_not_right():
         [(np.zeros(10), one_hot)],
         "abcdefghij",
     )
-    assert measured["top1"] == measured["top5"] == 0
+    assert measured["top1"] == 0.1 and measured["top5"] == 0.5
 
 
 def test_an_answer_that_is_not_a_number_is_an_error():
@@ -232,6 +253,26 @@ def test_a_file_that_is_no_onnx_is_named(tmp_path):
         evaluate.app(
             [str(tmp_path / "a.onnx"), *arguments], standalone_mode=False
         )
+
+
+def test_what_cannot_be_measured_is_told_in_one_line(model, tmp_path):
+    network = AttnResNet((1, 1), width=16, input_shape=(None, None, 3))
+    network.save(tmp_path / "any.keras")
+    model.save(tmp_path / "model.keras")
+    serve = tf.function(model, input_signature=[tf.TensorSpec((1, 16, 16, 3))])
+    tf.saved_model.save(model, tmp_path / "saved", {"other": serve})
+    data = ["--data", "tiny_imagenet", "--data-dir", str(tmp_path)]
+    nowhere = str(tmp_path / "nowhere" / "a.csv")
+    for name, options, message in (
+        ("any.keras", [], "any.keras takes images of any size"),
+        ("model.keras", ["--per-class", nowhere], "no folder .*nowhere$"),
+        ("saved", [], "has no signature `serving_default`"),
+    ):
+        with pytest.raises(SystemExit, match=message) as stopped:
+            evaluate.app(
+                [str(tmp_path / name), *data, *options], standalone_mode=False
+            )
+        assert "\n" not in str(stopped.value)
 
 
 def test_a_model_in_a_file_needs_the_name_of_a_data_set(model, tmp_path):

@@ -24,6 +24,23 @@ def test_exports_are_a_line_for_each_weight():
     ]
 
 
+def test_what_was_not_measured_is_left_empty():
+    measured = {"bytes": 2e6, "top1": 0.5, "median_ms": 3}
+    rows = [
+        {"id": "a", "format": "keras"} | measured,
+        {"id": "b", "format": "onnx"} | measured,
+    ]
+    assert markdown.table_of_exports(rows).splitlines()[2:] == [
+        "| `a` | 50.0 %, 2.0 MB, 3.0 ms |  |",
+        "| `b` |  | 50.0 %, 2.0 MB, 3.0 ms |",
+    ]
+    rows = [
+        {"id": "a", "begin": begin, "data": "imagenette", "top1": 0.5}
+        for begin in ("from scratch", "pretrained")
+    ]
+    assert "| `a` | imagenette | 1 |" in markdown.table_of_fine_tuning(rows)
+
+
 def test_fine_tuning_is_shown_beside_its_reference():
     rows = [
         {"id": "a", "begin": begin, "data": "cifar100", "top1": top1}

@@ -65,6 +65,7 @@ def test_a_malformed_override_is_an_error(tmp_path, override):
     [
         ("training.ema=0.5", "wrong at training: .*'ema'"),
         ("training.epochs=many", "wrong at training.epochs: 'many'"),
+        ("training.epochs=2.0", "wrong at training.epochs: 2.0"),
         (
             "data.crop_padding=4",
             "either data.crop_padding, or .*Received: crop_area, crop_asp.*, c",
@@ -134,6 +135,13 @@ def test_a_recipe_can_be_like_another(tmp_path):
     assert merged["training"].pop("epochs") == 9
     assert base["training"].pop("epochs") == 2
     assert merged == base
+
+
+def test_a_recipe_cannot_be_like_itself(tmp_path):
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.toml").write_text(f'like = "{other}.toml"')
+    with pytest.raises(ValueError, match="a.toml is `like` itself"):
+        recipe.read(tmp_path / "a.toml")
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path):

@@ -44,9 +44,10 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     train.train(recipe, data_dir, run)
     keras.config.set_dtype_policy("float32")
 
+    started = json.loads((run / train.RUN).read_text())
+    json_files.write(run / train.RUN, started | {"commit": ""})
     with pytest.raises(ValueError, match="not trained from a commit"):
         register.register(run, weight_id, data_dir)
-    started = json.loads((run / train.RUN).read_text())
     json_files.write(run / train.RUN, started | {"commit": 40 * "0"})
     published.write_text(f"{PUBLISHED}[training]\nepochs = 3")
     with pytest.raises(ValueError, match=r"\[training\]"):

@@ -7,6 +7,7 @@ import pytest
 
 import keras_attn
 from tests.zoo.common import finished_run
+from zoo import json_files
 from zoo import markdown
 from zoo import runs
 from zoo import summarize
@@ -124,9 +125,39 @@ def test_only_seeds_of_one_recipe_are_averaged(
     finished_run(repository / "plain.cifar100_32.seed0", 0.6)
     other = repository / "plain.cifar100_32.8epochs.seed0"
     finished_run(other, 0.5, seed, attention)
-    runs_of_both = map(str, repository.glob("plain*"))
-    with pytest.raises(SystemExit, match=message):
-        summarize.app([*runs_of_both], standalone_mode=False)
+    summarize.app(
+        [str(repository / "plain.cifar100_32.seed0")], standalone_mode=False
+    )
+    for _ in range(2):  # it is not kept, so a name of its own will do
+        with pytest.raises(SystemExit, match=message):
+            summarize.app([str(other)], standalone_mode=False)
+    other = other.rename(repository / "short_plain.cifar100_32.seed0")
+    summarize.app([str(other)], standalone_mode=False)
+    rows, _ = tables.read("zoo/results/comparison_cifar100.csv")
+    assert [row["seeds"] for row in rows] == [1, 1]
+
+
+def test_seeds_of_different_backends_are_not_averaged(repository):
+    for seed, backend in ((0, {}), (1, {"backend": "jax"})):
+        name = f"plain.cifar100_32.seed{seed}"
+        folder = finished_run(repository / name, 0.6, seed)
+        started = json.loads((folder / train.RUN).read_text())
+        del started["backend"]  # as the first ones were kept
+        json_files.write(folder / train.RUN, started | backend)
+    both = map(str, repository.glob("plain*"))
+    with pytest.raises(SystemExit, match="recipes or backends"):
+        summarize.app([*both], standalone_mode=False)
+    assert runs.kept() == {}
+
+
+def test_a_page_without_its_marks_is_told_in_one_line(repository):
+    summarize.RESULTS.mkdir(parents=True)
+    summarize.STUDIES.write_text("nothing")
+    rows = [{"id": "a", "radii": 2.0, "images": 1, "top1": 1, "top1_error": 0}]
+    tables.write("zoo/results/radius_effect.csv", rows)
+    with pytest.raises(SystemExit, match="<!-- radius_effect -->"):
+        summarize.app([], standalone_mode=False)
+    assert summarize.STUDIES.read_text() == "nothing"
 
 
 def test_data_sets_that_the_readme_has_not_get_their_files(repository):

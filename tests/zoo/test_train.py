@@ -90,6 +90,15 @@ def test_another_commit_does_not_go_on_with_a_training(tmp_path):
         train.start(tmp_path, tmp_path / "a.toml", recipe, [])
 
 
+def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
+    """Wherever the training is started, and with or without git."""
+    commit = train._commit()
+    monkeypatch.chdir(tmp_path)
+    assert train._commit() == commit != ""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert train._commit() == ""
+
+
 def test_another_backend_does_not_go_on_with_a_training(tmp_path):
     """It would augment the images in another way."""
     recipe = small_recipe()
@@ -174,11 +183,18 @@ def a_bad_step(callback, number, logs):
     return logs
 
 
+def a_bad_average(callback, number, logs):
+    variance = callback.model.get_layer("conv1_bn").moving_variance
+    variance.assign(np.full(variance.shape, np.inf))
+    return logs
+
+
 @pytest.mark.parametrize(
     ("event", "break_it", "message"),
     [
         ("on_train_batch_end", a_bad_loss, "became nan in epoch 2, batch 1"),
         ("on_epoch_end", a_bad_step, "conv1_conv/kernel is not .* epoch 2"),
+        ("on_epoch_end", a_bad_average, "moving_variance is not .* epoch 2"),
     ],
 )
 def test_what_is_not_finite_stops_and_keeps_the_last_weights(
@@ -373,6 +389,15 @@ train.app()
         (["{recipe}", "--set", "training.epochs=1"], "after those of its warm"),
         (["{recipe}", "--set", "model.constructor=VGG"], "'VGG'"),
         (["{recipe}", "--set", "model.arguments.atention=gsa"], "'atention'"),
+        (["{recipe}", "--set", "model.arguments.width=wide"], "AttnResNet: "),
+        (
+            ["{recipe}", "--set", "model.arguments.blocks_per_stage=3"],
+            "AttnResNet: ",
+        ),
+        (
+            ["{recipe}", "--set", "model.arguments.attention=['gsa']"],
+            "AttnResNet: ",
+        ),
         (["{recipe}", "--strategy", "data-parallel"], "KERAS_BACKEND=jax"),
     ],
 )
