@@ -60,6 +60,9 @@ def main(
     """Fine-tune a pretrained classifier on classes of your own."""
     if out.suffix != ".keras" or not out.parent.is_dir():
         raise typer.BadParameter(f"--out {out}: no .keras file in a folder")
+    head_epochs = 0 if from_scratch else head_epochs
+    if not head_epochs + body_epochs:
+        raise typer.BadParameter("there must be an epoch to train")
     keras.utils.set_random_seed(seed)
     if mixed_precision:
         keras.config.set_dtype_policy("mixed_bfloat16")
@@ -84,16 +87,17 @@ def main(
         classifier = keras_attn.load(model, classes=names)
         network = classifier.model
         if from_scratch:
-            head_epochs = 0
             forget(network)
         else:
             classifier.set_body_trainable(False)
             epochs = range(head_epochs)
             fit(network, training, validation, epochs, learning_rate, log)
-            classifier.set_body_trainable(True)
             learning_rate /= 10
-        epochs = range(head_epochs, head_epochs + body_epochs)
-        fit(network, training, validation, epochs, learning_rate, log)
+        if body_epochs:
+            if not from_scratch:
+                classifier.set_body_trainable(True)
+            epochs = range(head_epochs, head_epochs + body_epochs)
+            fit(network, training, validation, epochs, learning_rate, log)
         loss, accuracy = network.evaluate(validation, verbose=0)
     if not np.isfinite(loss):
         raise SystemExit(f"The loss is {loss}: nothing was saved")

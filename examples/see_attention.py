@@ -37,6 +37,8 @@ def main(
     ] = None,
 ):
     """Draw where every attention layer of a network looks."""
+    if out.suffix not in (".jpg", ".png") or not out.parent.is_dir():
+        raise typer.BadParameter(f"--out {out}: no .jpg or .png in a folder")
     figures = [draw(each, pictures, layers or "*", query) for each in model]
     width = max(figure.width for figure in figures)
     height = sum(figure.height for figure in figures)

@@ -166,6 +166,9 @@ def _check_classifies(classifier, name):
         fail(f"{name} holds no names of classes: save it by Classifier.save")
     if None in classifier.input_size:
         fail(f"{name} does not say which size its images have")
+    shapes = classifier.model.input_shape, classifier.model.output_shape
+    if shapes[0][3:] != (3,) or len(shapes[1]) != 2:
+        fail(f"{name} makes {shapes[1]} of {shapes[0]}: no classes of pictures")
 
 
 def _check_attends(classifier):
@@ -256,6 +259,8 @@ def _decode(classifier, prepared, top):
     import numpy as np
 
     predictions = classifier.model.predict_on_batch(np.stack(prepared))
+    if not ((predictions >= 0) & (predictions <= 1)).all():
+        fail("The network gives no probabilities: some are outside of 0 to 1")
     return classifier.decode_predictions(predictions, top)
 
 

@@ -1,7 +1,6 @@
 """Pictures of any kind as the squares that a network takes."""
 
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +51,9 @@ def _decode(source, name):
     try:
         if isinstance(source, Image.Image):
             return _to_rgb(source)
-        with Image.open(source) as image:
+        # Of a file that it opens itself, Pillow maps some TIFFs into memory,
+        # and reads turned ones wrongly.
+        with open(source, "rb") as file, Image.open(file) as image:
             most = Image.MAX_IMAGE_PIXELS  # `None` lifts the limit
             if most is not None and image.width * image.height > most:
                 raise Image.DecompressionBombError
@@ -67,22 +68,24 @@ def _decode(source, name):
         raise ValueError(f"{name}: not an image") from None
     except (PermissionError, IsADirectoryError) as error:
         raise ValueError(f"{name}: {error.strerror}") from None
-    # The last two come from odd fields of EXIF and TIFF.
-    except (
-        *(OSError, SyntaxError, ValueError),
-        *(TypeError, struct.error),
-    ) as error:
+    except NotImplementedError as error:
+        raise ValueError(f"{name}: {error}") from None
+    except Exception as error:  # Pillow raises anything, for odd EXIF also
         raise ValueError(f"{name}: damaged image ({error})") from None
 
 
 def _to_rgb(image):
     if image.mode in ("I", "F"):  # in units that no file tells
-        raise ValueError(f"expected 8 or 16 bits a channel, not {image.mode}")
+        raise NotImplementedError(
+            "expected 8 or 16 bits a channel, received Pillow's mode "
+            f"{image.mode}, whose range is not known"
+        )
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):  # Pillow would clip at 255.
         image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # else Pillow warns
-    return ImageOps.exif_transpose(image).convert("RGB")
+    return image.convert("RGB")
 
 
 def resize_and_crop(image, height, width, interpolation="bilinear"):

@@ -81,7 +81,8 @@ def plot_attention(
     for index, (axes, picture) in enumerate(zip(rows, pictures)):
         size = attentions[0].image_size
         _draw_picture(axes[0], picture, size)
-        axes[0].set_title(captions[index], fontsize=9)
+        caption = textwrap.fill(captions[index], LONGEST_LINE)
+        axes[0].set_title(caption, fontsize=9)
         for panel, (attention, field) in zip(axes[1:], panels):
             grey = picture @ np.array([0.299, 0.587, 0.114])
             _draw_picture(panel, grey, size)
@@ -171,7 +172,9 @@ def _grid(pyplot, images, panels):
 
 def _draw_picture(axes, picture, size):
     height, width = size
-    axes.imshow(picture, cmap="gray", extent=(0, width, height, 0))
+    axes.imshow(
+        picture, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0)
+    )
 
 
 def _draw_attention(axes, attention, field, index):

@@ -6,7 +6,7 @@ import re
 import keras
 
 # Behind a block or a stage there may be what `insert_attention` put there.
-STAGE = re.compile(r"conv([2-9])_(block\d+_out|attention)(_attention(_\d+)?)?")
+STAGE = re.compile(r"conv([2-9])_(block\d+_out|attention)(_attention(_\d+)?)*")
 
 ANY_SIZE = 64  # pixels, to look at a network that takes any
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -150,6 +151,32 @@ def test_bad_images_get_a_line_each_and_the_others_an_answer(tmp_path):
 def test_an_unknown_model_is_one_line_with_the_nearest():
     result = run("classify", CAT, "--model", "cram_resnet.tiny", status=1)
     assert "Nearest: cram_resnet18_small.tiny_imagenet_64" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("channels", "make", "message"),
+    [
+        (1, keras.layers.Flatten(), "no classes of pictures"),
+        (3, keras.layers.Conv2D(2, 1), "no classes of pictures"),
+        (3, keras.layers.GlobalMaxPooling2D(), "no probabilities"),
+        (
+            3,
+            lambda x: keras.layers.GlobalMaxPooling2D()(x) * float("nan"),
+            "no probabilities",
+        ),
+    ],
+    ids=["one channel", "maps", "numbers", "none"],
+)
+def test_another_kind_of_model_is_told_in_a_line(
+    tmp_path, channels, make, message
+):
+    image = keras.Input((8, 8, channels))
+    model = keras.Model(image, make(image))
+    names = [str(label) for label in range(model.output_shape[-1])]
+    keras_attn.Classifier(model, names).save(tmp_path / "a.keras")
+    result = run("classify", CAT, "--model", tmp_path / "a.keras", status=1)
+    assert message in result.stderr and result.stdout == ""
     assert len(result.stderr.strip().splitlines()) == 1
 
 

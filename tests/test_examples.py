@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -225,6 +226,32 @@ def test_a_wrong_place_is_told_before_the_training(folder, name, tmp_path):
     for out in (tmp_path / "mine.h5", tmp_path / "nowhere" / "mine.keras"):
         with pytest.raises(typer.BadParameter, match="no .keras file"):
             main(out=out, **arguments)
+
+
+def test_some_epoch_is_trained(folder, tmp_path):
+    main = runpy.run_path("examples/fine_tune.py")["main"]
+    for options in ({"head_epochs": 0}, {"from_scratch": True}):
+        with pytest.raises(typer.BadParameter, match="must be an epoch"):
+            main(folder, tmp_path / "a.keras", body_epochs=0, **options)
+
+
+def test_a_file_of_the_head_alone_loads_without_a_warning(folder, tmp_path):
+    out = tmp_path / "mine.keras"
+    run_here(
+        *("examples/fine_tune.py", folder, "--out", out, "--model", WEIGHT),
+        *("--head-epochs", 1, "--body-epochs", 0, "--batch-size", 8),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained = keras_attn.load(out).model.optimizer.variables
+    assert len(trained) < 10
+
+
+def test_a_figure_has_a_place_before_it_is_drawn(tmp_path):
+    main = runpy.run_path("examples/see_attention.py")["main"]
+    for name in ("where.txt", "nowhere/where.png"):
+        with pytest.raises(typer.BadParameter, match="no .jpg or .png in a"):
+            main([tmp_path / "missing.png"], tmp_path / name)
 
 
 def test_sizes_that_the_levels_do_not_divide_are_told(tmp_path):

@@ -43,11 +43,30 @@ def test_the_camera_s_orientation_counts(tmp_path):
         assert images.read(source).size == (4, 8)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "RGBA"])
+def test_it_counts_in_every_mode_and_format(tmp_path, name, mode):
+    """Also where Pillow would map the file into memory."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # its left side is the upper one
+    dtype = "uint16" if mode == "I;16" else "uint8"
+    bright = np.iinfo(dtype).max
+    half = np.zeros((16, 32), dtype)
+    half[:, :16] = bright
+    picture = Image.fromarray(half)
+    if mode != "I;16":
+        picture = picture.convert(mode)
+    picture.save(tmp_path / name, exif=exif)
+    read = np.asarray(images.read(tmp_path / name))
+    assert read.shape == (32, 16, 3)
+    assert (read[:16] == 255).all() and (read[16:] == 0).all()
+
+
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 def test_other_depths_are_refused(tmp_path, dtype):
     """Pillow would clip them to 255."""
     Image.fromarray(np.full((4, 4), 0.5).astype(dtype)).save(tmp_path / "a.tif")
-    with pytest.raises(ValueError, match="a.tif: .*8 or 16 bits a channel"):
+    with pytest.raises(ValueError, match="a.tif: expected 8 or 16 bits a chan"):
         images.read(tmp_path / "a.tif")
 
 
@@ -76,6 +95,13 @@ def test_bad_files_are_told_apart(tmp_path):
     Image.new("RGB", (8, 4)).save(tmp_path / "odd.jpg", exif=exif)
     with pytest.raises(ValueError, match="odd.jpg: damaged image"):
         images.read(tmp_path / "odd.jpg")
+
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2)
+    exif += struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif += struct.pack("<HHIf", 0x0131, 11, 1, 8.5) + bytes(4)  # a software
+    Image.new("RGB", (8, 4)).save(tmp_path / "soft.jpg", exif=exif)
+    with pytest.raises(ValueError, match="soft.jpg: damaged image"):
+        images.read(tmp_path / "soft.jpg")
 
     with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
         images.read(tmp_path / "nowhere.jpg")

@@ -141,6 +141,8 @@ def test_pictures_of_other_ranges_and_channels_are_drawn(given, expected):
     np.testing.assert_allclose(
         picture.get_array().astype(int), expected(images)[0], atol=1
     )
+    [grey, _] = drawn(figure)[1].get_images()
+    assert grey.get_clim() == (0, 255)  # as dark as the picture
 
 
 def test_the_rectangle_is_outlined_and_does_not_stretch_the_panel():
@@ -191,8 +193,9 @@ def test_titles_lie_on_the_figure_and_apart():
     """Long names, as insertion makes them, are broken."""
     name = "convnext_tiny_stage_2_block_8_identity_attention_of_all"
     gates = [PositionwiseAttention2D(3, name=f"{name}{i}") for i in range(3)]
+    caption = "a class whose name is as long as this one, and unsure, 12%"
     figure = keras_attn.plot_attention(
-        model_of(*gates), some_images(2), captions=["a caption"] * 2
+        model_of(*gates), some_images(2), captions=["a caption", caption]
     )
     figure.draw_without_rendering()
     boxes = [axes.title.get_window_extent() for axes in drawn(figure)]

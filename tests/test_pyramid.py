@@ -74,6 +74,18 @@ def test_a_stage_ends_after_what_was_inserted():
     }
 
 
+def test_what_was_inserted_twice_ends_a_stage_together():
+    model = AttnResNet((1, 1), width=8, include_top=False)
+    for after in ("conv*_block1_out", "conv3_*_attention"):
+        model = keras_attn.insert_attention(
+            model, RectangularAttention2D(), after
+        )
+    assert keras_attn.feature_pyramid(model).pyramid_level_inputs == {
+        "P2": "conv2_block1_out_attention",
+        "P3": "conv3_block1_out_attention_attention",
+    }
+
+
 def test_a_saved_task_of_keras_cv_finds_the_levels_again(tmp_path):
     """That such a task learns is tested with `examples/segment.py`."""
     import keras_cv
