@@ -41,7 +41,8 @@ class EquivariantTraining(keras.Model):
             is its inverse.
         translation: Float, the largest shift along either axis, as a share of
             the image.
-        seed: Integer, of the random moves.
+        seed: Integer, of the random moves. The replicas of a strategy draw
+            the same.
 
     Call arguments:
         images: Tensor `(batch, size, size, 3)`.
@@ -75,6 +76,8 @@ class EquivariantTraining(keras.Model):
         self.most = rotation, scale, translation
         self.random = keras.random.SeedGenerator(seed)
         self.built = True  # All its layers are.
+        if keras.backend.backend() == "tensorflow":
+            self.supports_jit = False  # XLA cannot move images.
 
     def call(self, images, training=None):
         if not training:

@@ -55,11 +55,25 @@ def main(
     ] = None,
 ):
     """Export every published weight in every format, and measure."""
-    folders = dict(each.split("=", 1) for each in data)
-    for weight_id in ids or keras_attn.list_models():
-        rows = measure(weight_id, folders)
-        tables.replace(RESULTS, rows, "id")
-        _enter_int8(weight_id, rows)
+    try:
+        ids = ids or keras_attn.list_models()
+        folders = _folders(data, ids)
+        for weight_id in ids:
+            rows = measure(weight_id, folders)
+            tables.replace(RESULTS, rows, "id")
+            _enter_int8(weight_id, rows)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"zoo.export_matrix: {error}") from None
+
+
+def _folders(data, ids):
+    """Return the folders of the data sets of weights."""
+    folders = dict(each.partition("=")[::2] for each in data)
+    for weight_id in ids:
+        [data_set] = manifest.entry(weight_id).metrics
+        if not folders.get(data_set):
+            raise ValueError(f"{weight_id} needs --data {data_set}=DIR")
+    return folders
 
 
 def measure(weight_id, folders):

@@ -2,6 +2,8 @@
 
 from matplotlib.figure import Figure
 
+from keras_attn.replacing import replacing
+
 COSTS = {
     "parameters": ("parameters (millions)", 1e-6),
     "macs": ("multiply-adds (millions)", 1e-6),
@@ -26,7 +28,7 @@ def costs(rows, path):
             axes.errorbar(
                 row[cost] * unit,
                 row["top1"],
-                yerr=row["top1_spread"] / 2,
+                yerr=_to_lowest_and_highest(row),
                 marker="o",
                 capsize=3,
                 label=f"{row['network']}, {row['pixels']} px",
@@ -36,7 +38,7 @@ def costs(rows, path):
         axes.grid(True, alpha=0.3)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, 120)
 
 
 def curves(runs, path):
@@ -59,7 +61,7 @@ def curves(runs, path):
     axes.set_ylabel("top-1 on the validation images (%)")
     axes.grid(True, alpha=0.3)
     figure.legend(loc="outside right upper")
-    figure.savefig(path, dpi=120)
+    _save(figure, path, 120)
 
 
 def curve(history, path):
@@ -78,4 +80,14 @@ def curve(history, path):
     axes.set_ylabel("top-1 (%)")
     axes.grid(True, alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=100)
+    _save(figure, path, 100)
+
+
+def _to_lowest_and_highest(row):
+    below = row["top1"] - row["top1_lowest"]
+    return [[below], [row["top1_spread"] - below]]
+
+
+def _save(figure, path, dpi):
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=dpi)

@@ -52,8 +52,8 @@ def register(run, weight_id, data_dir):
     Raises:
         ValueError: if the published recipe of this id is not the one that was
             run, if it was not run from a commit, if the cards cannot describe
-            the data set, or it has other classes than the manifest says.
-            Nothing is replaced then.
+            the data set, or it has other classes than the manifest says; and
+            as `zoo.runs.keep` does. Nothing is replaced then.
     """
     recipe = _recipe(run, weight_id)
     data_set, size = recipe["data"]["name"], recipe["data"]["evaluation_size"]
@@ -83,9 +83,10 @@ def register(run, weight_id, data_dir):
             **_network(recipe, model, unfinished),
             "class_names": data_set,
             "metrics": {data_set: {"val": measured}},
-            "training": _training(run, recipe, weight_id, runs.keep(run)),
+            "training": _training(run, recipe, weight_id),
         }
         document = _with(entry, data_set, split.class_names)
+        runs.keep(run)
     json_files.write(Path(manifest.FILE_NAME), document)
     return entry
 
@@ -124,7 +125,7 @@ def _network(recipe, model, file):
     }
 
 
-def _training(run, recipe, weight_id, history):
+def _training(run, recipe, weight_id):
     """Return what the manifest says about how the weight was made."""
     started = json.loads((run / train.RUN).read_text())
     return {
@@ -132,7 +133,7 @@ def _training(run, recipe, weight_id, history):
         "seed": recipe["training"]["seed"],
         "command": started["command"],
         "commit": started["commit"],
-        "history": str(history),
+        "history": str(runs.history_of(run.name)),
         "evaluation_command": (
             f"python -m zoo.evaluate {weight_id} --data-dir DIR"
         ),
@@ -163,7 +164,6 @@ def _recipe(run, weight_id):
 def save_compactly(model, file):
     """Save weights with everything but vectors and scalars in float16."""
     whole = file.with_name(f"whole_{file.name}")
-    model.save_weights(whole)
 
     def copy(name, item):
         if isinstance(item, h5py.Group):
@@ -173,9 +173,12 @@ def save_compactly(model, file):
             dtype = "float16" if item.ndim > 1 else item.dtype
             target[name] = item[()].astype(dtype)
 
-    with h5py.File(whole) as source, h5py.File(file, "w") as target:
-        source.visititems(copy)
-    whole.unlink()
+    try:
+        model.save_weights(whole)
+        with h5py.File(whole) as source, h5py.File(file, "w") as target:
+            source.visititems(copy)
+    finally:
+        whole.unlink(missing_ok=True)
 
 
 def _check_class_names(weight_id, data_set, class_names):

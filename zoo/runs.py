@@ -15,6 +15,7 @@ from pathlib import Path
 from keras_attn.replacing import replacing
 from zoo import callbacks
 from zoo import json_files
+from zoo import recipe as recipes
 from zoo import train
 
 FOLDER = Path("zoo/results/training")
@@ -55,27 +56,33 @@ def keep(folder):
     Args:
         folder: Path.
 
-    Returns:
-        The path of the history.
-
     Raises:
         FileExistsError: if another training of this name is kept.
         FileNotFoundError: if the training is not finished.
+        ValueError: if it and those of this network that are kept differ in
+            more than their seed.
     """
     record = record_of(folder)
     name = folder.name
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    history = FOLDER / f"{name}.csv"
+    history = history_of(name)
     new = folder / callbacks.HISTORY
     if history.is_file() and not filecmp.cmp(history, new, shallow=False):
         raise FileExistsError(
             f"{history} is of another training. Give {folder} another name, "
             "or remove that file to replace it."
         )
+    run = _run(name, record, new)
+    others = kept().get(run.recipe["data"]["name"], [])
+    by_network([run, *(other for other in others if other.name != name)])
+    FOLDER.mkdir(parents=True, exist_ok=True)
     with replacing(history) as unfinished:
         shutil.copy(new, unfinished)
     json_files.write(FOLDER / f"{name}.json", record)
-    return history
+
+
+def history_of(name):
+    """Return the path of the history of a run that is kept, by its name."""
+    return FOLDER / f"{name}.csv"
 
 
 def record_of(folder):
@@ -101,28 +108,52 @@ def record_of(folder):
 def kept():
     """Return every `Run` that is kept, as lists by the name of the data set,
     each by network and seed."""
-    return by_data(
-        _run(path.stem, json.loads(path.read_text()), path.with_suffix(".csv"))
-        for path in FOLDER.glob("*.json")
-    )
-
-
-def by_data(runs):
-    """Return lists of `Run` by the name of the data set, each by network and
-    seed."""
     lists = {}
-    for run in sorted(runs, key=lambda run: (run.network, run.seed, run.name)):
+    for path in FOLDER.glob("*.json"):
+        record = json.loads(path.read_text())
+        run = _run(path.stem, record, history_of(path.stem))
         lists.setdefault(run.recipe["data"]["name"], []).append(run)
+    for runs in lists.values():
+        runs.sort(key=lambda run: (run.network, run.seed, run.name))
     return lists
 
 
-def read(folder):
-    """Return the `Run` in an output folder of `zoo.train`.
+def by_network(kept):
+    """Return the runs on a data set as lists by network and size of images.
 
     Raises:
-        FileNotFoundError: if the training is not finished.
+        ValueError: if runs of one network differ in more than their seed.
     """
-    return _run(folder.name, record_of(folder), folder / callbacks.HISTORY)
+    lists = {}
+    for run in kept:
+        lists.setdefault((run.network, run.pixels), []).append(run)
+    for seeds in lists.values():
+        _check_seeds(seeds)
+    return lists
+
+
+def _check_seeds(seeds):
+    """Raise a `ValueError` unless runs differ in their seed, and only in it."""
+    if len({run.seed for run in seeds}) < len(seeds):
+        raise ValueError(
+            f"Two trainings of {seeds[0].network} have the same seed. Give "
+            "what is another network or recipe another name, before the first "
+            "dot."
+        )
+    first, *others = map(_without_seed, seeds)
+    if any(other != first for other in others):
+        raise ValueError(
+            f"The trainings of {seeds[0].network} have different recipes or "
+            "backends. Give them different names, before the first dot."
+        )
+
+
+def _without_seed(run):
+    """Return what a training depends on, but for the seed."""
+    tables = {key: run.recipe.get(key) for key in recipes.TABLES}
+    tables["training"] = run.recipe["training"] | {"seed": None}
+    # The first ones do not say it, and were trained on TensorFlow.
+    return tables, run.started.get("backend", "tensorflow")
 
 
 def _run(name, record, history):

@@ -12,6 +12,7 @@ import keras
 
 from keras_attn import applications
 from keras_attn.layers import RelativeSelfAttention2D
+from keras_attn.replacing import replacing
 from zoo import macs
 
 RESULTS = Path(__file__).parent / "results" / "sizes.csv"
@@ -102,7 +103,10 @@ def row(name):
 
 def main():
     rows = [row(name) for name in PUBLISHED]
-    with open(RESULTS, "w", newline="") as file:
+    with (
+        replacing(RESULTS) as unfinished,
+        open(unfinished, "w", newline="") as file,
+    ):
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)

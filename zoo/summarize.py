@@ -20,7 +20,6 @@ import keras_attn
 from keras_attn.replacing import replacing
 from keras_attn.weights import manifest
 from zoo import markdown
-from zoo import recipe as recipes
 from zoo import runs
 from zoo import tables
 from zoo import train
@@ -44,7 +43,8 @@ def main(
 ):
     """Put finished trainings into tables, plots and the README."""
     try:
-        keep(run or [])
+        for folder in run or ():
+            _keep(folder)
         for data, kept in runs.kept().items():
             summarize(data, kept)
         _write_tables()
@@ -52,26 +52,11 @@ def main(
         raise SystemExit(f"zoo.summarize: {error}") from None
 
 
-def keep(folders):
-    """Keep the finished runs in folders, or none of them.
-
-    Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if with those that are kept, runs of one network differ in
-            more than their seed.
-    """
-    finished = []
-    for folder in folders:
-        if folder.exists() and not (folder / train.RESULT).is_file():
-            typer.echo(f"{folder} is left out: no finished training", err=True)
-        else:
-            finished.append(folder)
-    together = {run.name: run for kept in runs.kept().values() for run in kept}
-    together |= {folder.name: runs.read(folder) for folder in finished}
-    for of_data in runs.by_data(together.values()).values():
-        by_network(of_data)
-    for folder in finished:
-        runs.keep(folder)
+def _keep(folder):
+    if folder.exists() and not (folder / train.RESULT).is_file():
+        typer.echo(f"{folder} is left out: no finished training", err=True)
+        return
+    runs.keep(folder)
 
 
 def _write_tables():
@@ -109,7 +94,7 @@ def comparison(kept):
     """
     latency = _latency(kept[0].recipe["data"]["name"])
     rows = []
-    for (network, pixels), seeds in by_network(kept).items():
+    for (network, pixels), seeds in runs.by_network(kept).items():
         top1 = [100 * run.result["top1"] for run in seeds]
         top5 = [100 * run.result["top5"] for run in seeds]
         rows.append(
@@ -122,48 +107,11 @@ def comparison(kept):
                 "seeds": len(seeds),
                 "top1": round(statistics.mean(top1), 2),
                 "top1_spread": round(max(top1) - min(top1), 2),
+                "top1_lowest": round(min(top1), 2),
                 "top5": round(statistics.mean(top5), 2),
             }
         )
     return sorted(rows, key=lambda row: -row["top1"])
-
-
-def by_network(kept):
-    """Return the runs on a data set as lists by network and size of images.
-
-    Raises:
-        ValueError: if runs of one network differ in more than their seed.
-    """
-    lists = {}
-    for run in kept:
-        lists.setdefault((run.network, run.pixels), []).append(run)
-    for seeds in lists.values():
-        _check_seeds(seeds)
-    return lists
-
-
-def _check_seeds(seeds):
-    """Raise a `ValueError` unless runs differ in their seed, and only in it."""
-    if len({run.seed for run in seeds}) < len(seeds):
-        raise ValueError(
-            f"Two trainings of {seeds[0].network} have the same seed. Give "
-            "what is another network or recipe another name, before the first "
-            "dot."
-        )
-    first, *others = map(_without_seed, seeds)
-    if any(other != first for other in others):
-        raise ValueError(
-            f"The trainings of {seeds[0].network} have different recipes or "
-            "backends. Give them different names, before the first dot."
-        )
-
-
-def _without_seed(run):
-    """Return what a training depends on, but for the seed."""
-    tables = {key: run.recipe.get(key) for key in recipes.TABLES}
-    tables["training"] = run.recipe["training"] | {"seed": None}
-    # The first ones do not say it, and were trained on TensorFlow.
-    return tables, run.started.get("backend", "tensorflow")
 
 
 def _costs(recipe):

@@ -104,4 +104,5 @@ def test_batches_and_the_networks_of_the_comparison_are_timed(tmp_path):
     assert len(rows) == 2
     assert all(row["images_per_second"] > 100 for row in rows)
     rows, _ = run_quickly("comparison", tmp_path)
+    assert len(rows) == 2
     assert all(row["median_ms"] >= row["best_ms"] > 0 for row in rows)

@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from keras.src.trainers.trainer import model_supports_jit
 
 from keras_attn.applications import AttnResNet
 from tests.subprocesses import WITHOUT_TENSORFLOW
@@ -66,6 +67,15 @@ def test_images_move_as_rectangles_do(angle, scale, shift):
     expected_x = scale * (0.3 * cos + 0.1 * sin) + shift[0]
     expected_y = scale * (0.3 * sin - 0.1 * cos) + shift[1]
     np.testing.assert_allclose(moved[:2], [expected_x, expected_y], atol=1e-6)
+
+
+def test_xla_is_left_alone():
+    """It has no kernel to move images with, and would fail on a GPU."""
+    model = AttnResNet((1,), width=8, attention="cram", attention_stages=[2])
+    training = equivariance.EquivariantTraining(model, **SETTINGS, seed=0)
+    training.compile("sgd", "mse")
+    assert model_supports_jit(model) and not model_supports_jit(training)
+    assert not training.jit_compile
 
 
 def test_no_frame_tells_how_an_image_was_moved():

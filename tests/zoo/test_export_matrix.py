@@ -36,6 +36,12 @@ def some_data(monkeypatch):
     monkeypatch.setattr(export_matrix.data_sets, "load", load)
 
 
+@pytest.mark.parametrize("data", ["cifar100", "cifar100=", "other=here"])
+def test_each_weight_needs_its_data_set_before_any_is_measured(data):
+    with pytest.raises(SystemExit, match=f"{WEIGHT} needs --data cifar100=DIR"):
+        export_matrix.app([WEIGHT, "--data", data], standalone_mode=False)
+
+
 def test_rows_and_manifest_have_what_was_measured(
     some_data, tmp_path, monkeypatch
 ):

@@ -4,6 +4,7 @@ import inspect
 import itertools
 import json
 import runpy
+import sys
 import types
 from pathlib import Path
 
@@ -472,7 +473,7 @@ def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):
         return types.SimpleNamespace(stdout=b"Epoch 1\n" + answer)
 
     monkeypatch.setattr(segmentation.subprocess, "run", run)
-    rows = segmentation.measure(["none", "gsa"])
+    rows = segmentation.measure("none") + segmentation.measure("gsa")
     assert [
         (row["attention"], row["seed"], row["mean_iou"]) for row in rows
     ] == [
@@ -490,6 +491,38 @@ def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):
         assert {str(value) for value in row.values()} >= set(values.values())
         assert values["--attention"] == row["attention"]
         assert values["--seed"] == str(row["seed"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["radii", "gsa_resnet14_small.cifar100_32"], "has no layer of ExpAtt"),
+        (["equivariance", "nothing", "--data-dir", "nowhere"], "'nothing'"),
+        (["pilots", "nowhere"], "nowhere is no finished training"),
+    ],
+)
+def test_mistakes_are_one_line(monkeypatch, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["zoo.study", *arguments])
+    with pytest.raises(SystemExit, match=f"zoo.study: .*{message}") as stopped:
+        command.main()
+    assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("data_set", "message"),
+    [("tiny_imagenet", "has 3 classes"), ("image_folder", "into memory")],
+)
+def test_fine_tuning_needs_enough_classes_in_memory(
+    data_dir, tmp_path, data_set, message
+):
+    for index in range(2):
+        for split in ("train", "val"):
+            place = tmp_path / split / f"class{index}"
+            place.mkdir(parents=True)
+            Image.new("RGB", (8 + index, 8)).save(place / "a.png")
+    folder = data_dir if data_set == "tiny_imagenet" else tmp_path
+    with pytest.raises(ValueError, match=message):
+        fine_tuning.measure("a", data_set, folder)
 
 
 def test_answers_without_a_network_have_the_overlaps_of_their_pixels(

@@ -27,6 +27,8 @@ def run(path, quick):
         for data, kept in runs.kept().items()
         for run in kept
     }
+    if not recipes:
+        raise FileNotFoundError(f"No trainings are kept in {runs.FOLDER}")
     rounds, seconds = (1, 0.0) if quick else (ROUNDS, SECONDS)
     cases = list(recipes)[: 2 if quick else None]
     times = {case: [] for case in cases}

@@ -54,11 +54,13 @@ class TrainingBatches(keras.utils.PyDataset):
         epoch += self.first_epoch
         seed = self.training["seed"]
         batch_size = self.training["batch_size"]
-        order = np.random.default_rng([seed, epoch]).permutation(
+        # The last number tells the purposes apart. None is 0, as which NumPy
+        # takes a number that is missing.
+        order = np.random.default_rng([seed, epoch, 0, 1]).permutation(
             len(self.split)
         )
         chosen = order[step * batch_size : (step + 1) * batch_size]
-        random = np.random.default_rng([seed, epoch, step])
+        random = np.random.default_rng([seed, epoch, step, 2])
         boxes, flipped = _draw_boxes(
             random, batch_size, self.data, self.split.images.shape[1:3]
         )
@@ -70,7 +72,7 @@ class TrainingBatches(keras.utils.PyDataset):
             self._size(epoch),
         )
         labels = _one_hot(self.split, self.split.labels[chosen[share]])
-        draws = np.random.SeedSequence([seed, epoch, step, self.part])
+        draws = np.random.SeedSequence([seed, epoch, step, 3 + self.part])
         # New layers, since theirs would be the draws of the batch before.
         augment = BatchAugmentation(
             self.augmentation, int(draws.generate_state(1)[0])

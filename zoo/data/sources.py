@@ -81,8 +81,9 @@ def load(name, data_dir, split):
 
     Raises:
         ValueError: for an unknown data set or split, a data set without
-            pictures in colour and one class each, or a folder with pictures
-            that are neither JPEG nor PNG.
+            pictures in colour and one class each, a folder with pictures
+            that are neither JPEG nor PNG, or a file of CIFAR-100 without
+            what is read of it.
         FileNotFoundError: if the folder is not that data set, or cannot
             become it.
     """
@@ -144,8 +145,15 @@ def _cifar100(folder, split):
 
     file = {"train": "cifar100_train.parquet", "val": "cifar100_test.parquet"}
     table = pyarrow.parquet.read_table(folder / file[split])
+    columns, metadata = table.column_names, table.schema.metadata or {}
+    if not {"image", "label"} <= set(columns) or b"classes" not in metadata:
+        raise ValueError(
+            f"{folder / file[split]} must have the columns image and label, "
+            "and the names of the classes as classes in its metadata. It has "
+            f"the columns {columns} and the metadata {list(metadata)}"
+        )
     images = _decode_all(map(io.BytesIO, table["image"].to_pylist()))
-    class_names = table.schema.metadata[b"classes"].decode().split(",")
+    class_names = metadata[b"classes"].decode().split(",")
     labels = table["label"].to_numpy().astype("int32")
     return ArraySplit(images, labels, class_names)
 

@@ -1,5 +1,6 @@
 """The command `python -m zoo.study`."""
 
+import subprocess
 from pathlib import Path
 from typing import Annotated
 
@@ -59,9 +60,10 @@ def equivariance(
     """Do CRAM's rectangles move with the image?"""
     from zoo.study import equivariance
 
-    rows = equivariance.measure(sources, data_dir)
     path = tables.RESULTS / "equivariance.csv"
-    tables.replace(path, rows, "name", "edges", "saliency")
+    for source in sources:
+        rows = equivariance.measure(source, data_dir)
+        tables.replace(path, rows, "name", "edges", "saliency")
 
 
 @app.command()
@@ -103,9 +105,12 @@ def segmentation(
     """Segmentation of generated pictures, trained from random weights."""
     from zoo.study import segmentation
 
-    rows = segmentation.measure(attentions or [])
-    rows += segmentation.measure_without_network()
-    tables.replace(tables.RESULTS / "segmentation.csv", rows, "attention")
+    path = tables.RESULTS / "segmentation.csv"
+    rows = segmentation.measure_without_network()
+    tables.replace(path, rows, "attention")
+    for attention in attentions or ():
+        rows = segmentation.measure(attention)
+        tables.replace(path, rows, "attention")
 
 
 @app.command()
@@ -117,5 +122,12 @@ def pilots(folders: Folders):
     tables.replace(tables.RESULTS / "pilots.csv", rows, "name")
 
 
+def main():
+    try:
+        app()
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"zoo.study: {error}") from None
+
+
 if __name__ == "__main__":
-    app()
+    main()

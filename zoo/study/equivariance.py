@@ -40,11 +40,11 @@ VIEWS = {
 TERMS = ("centers", "extents", "angles")
 
 
-def measure(sources, data_dir):
-    """Return rows for each CRAM network.
+def measure(source, data_dir):
+    """Return the rows of a CRAM network.
 
     Args:
-        sources: Ids of published networks, or output folders of `zoo.train`.
+        source: Id of a published network, or output folder of `zoo.train`.
         data_dir: Path, see `zoo.data.load`.
 
     Returns:
@@ -65,10 +65,6 @@ def measure(sources, data_dir):
         FileNotFoundError: if a training is not finished.
         ValueError: if there is no such network, or it has not one rectangle.
     """
-    return [row for source in sources for row in _rows(source, data_dir)]
-
-
-def _rows(source, data_dir):
     name, trained, recipe, training = _open(source)
     split = data.load(recipe["data"]["name"], data_dir, "val")
     batches = data.evaluation_batches(split, recipe["data"]["evaluation_size"])

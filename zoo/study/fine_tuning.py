@@ -46,6 +46,10 @@ def measure(weight_id, data_set, data_dir):
         A list of dictionaries: `id`, `begin`, `seed`, the `data`, its
         `classes`, the `images` to train on, those of the `validation`, the
         `epochs` and the `top1` after the last.
+
+    Raises:
+        ValueError: for a data set that is not in memory, or has too few
+            classes.
     """
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -73,6 +77,13 @@ def measure(weight_id, data_set, data_dir):
 def _write(folder, data_set, data_dir, split, most):
     """Write the images of the first classes; return how many."""
     images = data.load(data_set, data_dir, split)
+    if not isinstance(images, data.ArraySplit):
+        raise ValueError(f"{data_set} does not fit into memory, as it has to")
+    if len(images.class_names) < CLASSES:
+        raise ValueError(
+            f"{data_set} has {len(images.class_names)} classes. Expected: "
+            f"{CLASSES} or more"
+        )
     written = 0
     for label in range(CLASSES):
         place = folder / split / f"{label:03d}"

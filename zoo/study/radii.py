@@ -16,13 +16,13 @@ def measure(ids):
     Returns:
         A list of dictionaries: `id`, `layer`, the size of the `map` and the
         radii `before` and `after` training, all in pixels of that map.
+
+    Raises:
+        ValueError: for a network without ExpAtt.
     """
     rows = []
     for weight_id in ids:
-        model = keras_attn.load(weight_id).model
-        for layer in model.layers:
-            if not isinstance(layer, ExplicitAttention2D):
-                continue
+        for layer in _layers(weight_id):
             radius = keras.ops.convert_to_numpy(layer.radius)
             rows.append(
                 {
@@ -34,3 +34,14 @@ def measure(ids):
                 }
             )
     return rows
+
+
+def _layers(weight_id):
+    layers = [
+        layer
+        for layer in keras_attn.load(weight_id).model.layers
+        if isinstance(layer, ExplicitAttention2D)
+    ]
+    if not layers:
+        raise ValueError(f"{weight_id} has no layer of ExpAtt")
+    return layers

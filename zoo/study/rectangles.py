@@ -5,7 +5,7 @@ the annotated box of each validation image, beside what could explain it
 without CRAM:
 
 - *middle of the image*: the same rectangle, of the best size, for every image;
-- *of other images*: the network's own rectangles, each for another image;
+- *of other images*: the network's own rectangles, shuffled among the images;
 - *sum of the features*: CRAM's moments of the sum over the channels, that is,
   of where the network is active. For CRAM the sum of what its layer is given,
   for a network without CRAM that of the features before the pooling.

@@ -24,11 +24,11 @@ IMAGES, EPOCHS = 10000, 2
 HELD_OUT = 500  # pictures to measure on
 
 
-def measure(attentions):
-    """Return a row for each attention type and seed.
+def measure(attention):
+    """Return a row for each seed.
 
     Args:
-        attentions: Names of attention types, or `"none"`.
+        attention: Name of an attention type, or `"none"`.
 
     Returns:
         A list of dictionaries: `attention`, `seed`, the `size` of the pictures,
@@ -43,10 +43,9 @@ def measure(attentions):
         "held_out": HELD_OUT,
     }
     rows = []
-    for attention in attentions:
-        for seed in SEEDS:
-            chosen = {"attention": attention, "seed": seed, **settings}
-            rows.append({**chosen, **_segment(chosen)})
+    for seed in SEEDS:
+        chosen = {"attention": attention, "seed": seed, **settings}
+        rows.append({**chosen, **_segment(chosen)})
     return rows
 
 
