@@ -7,6 +7,7 @@ and one entry in `ATTENTION_TYPES`.
 import dataclasses
 from collections.abc import Callable
 from collections.abc import Collection
+from numbers import Integral
 
 from keras import layers
 
@@ -81,8 +82,9 @@ def explicit_attention(x, filters, strides, stage, name, **arguments):
 
 
 def augmented_attention(x, filters, strides, stage, name):
-    """A tenth of the channels by softmax attention, the others by the
-    convolution; in stage 3, if its maps are large, at half the resolution."""
+    """A tenth of the channels (at least one a head) by softmax attention, the
+    others by the convolution; in stage 3, if its maps are large, at half the
+    resolution."""
     num_heads = 8
     attended_filters = num_heads * max(1, round(filters / 10 / num_heads))
     key_filters = num_heads * max(20, filters // 5 // num_heads)
@@ -127,6 +129,12 @@ def _crop_like(attended, x, strides, name):
 
 def _concatenate_with_convolution(x, attended, filters, strides, name):
     _, _, attended_filters = blocks.height_width_channels(attended)
+    if attended_filters >= filters:
+        raise ValueError(
+            "`width` must leave channels for the convolution beside the "
+            f"attention. Received: {filters} channels at {name}, of which the "
+            f"attention makes {attended_filters}"
+        )
     convolved = blocks.convolution(
         x, filters - attended_filters, 3, strides, f"{name}_conv"
     )
@@ -207,8 +215,12 @@ def get(attention, stages=None):
 
 
 def check_stages(stages):
-    """Raise a `ValueError` for stages that are no sequence, nor `None`."""
-    if stages is not None and not isinstance(stages, Collection):
+    """Raise a `ValueError` for stages that are neither a sequence of integers
+    nor `None`."""
+    if stages is None:
+        return
+    is_sequence = isinstance(stages, Collection)
+    if not is_sequence or not all(isinstance(s, Integral) for s in stages):
         raise ValueError(
             "`attention_stages` must be a sequence of integers. Received: "
             f"attention_stages={stages!r}"
@@ -216,7 +228,7 @@ def check_stages(stages):
 
 
 def _registered(name):
-    if name not in ATTENTION_TYPES:
+    if not isinstance(name, str) or name not in ATTENTION_TYPES:
         raise ValueError(
             f"`attention` must be None, one of {sorted(ATTENTION_TYPES)}, or "
             f"an AttentionType. Received: attention={name!r}"

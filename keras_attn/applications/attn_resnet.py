@@ -146,7 +146,7 @@ def _check_stages(attention, attention_stages, count):
         # A type names stages of the deepest networks too.
         fits = not attention.stages or set(attention.stages) & set(stages)
     else:
-        fits = attention_stages and set(attention_stages) <= set(stages)
+        fits = len(attention_stages) and set(attention_stages) <= set(stages)
     if not fits:
         raise ValueError(
             "`attention_stages` must be stages of the network, which has "
@@ -193,9 +193,10 @@ def _preprocess(image):
 
 
 def _for_channels(values):
-    # Rescaling fits its scale to channels first, but not its offset.
-    channels_first = keras.config.image_data_format() == "channels_first"
-    return [[[value]] if channels_first else value for value in values]
+    # Of this rank it stays as it is, however Keras is configured later.
+    if keras.config.image_data_format() == "channels_first":
+        return [[[value]] for value in values]
+    return [[[*values]]]
 
 
 def _stem(x, width, strides):

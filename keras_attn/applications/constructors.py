@@ -95,7 +95,7 @@ def any_attention(
         attention_stages=None,
         name=None,
     ):
-        attention_types.check_stages(attention_stages)
+        attention_types.get(attention, attention_stages)  # or an error
         attended = attended_architecture(architecture, attention)
         entry = weights_of(attended, weights)
         check_attention(entry, attention)
@@ -112,12 +112,7 @@ def any_attention(
             "input_shape": input_shape,
         }
         given = {key: given[key] for key in given if given[key] is not None}
-        own_stages = [
-            stage
-            for stage in attention_types.get(attention).stages
-            if stage <= last_stage
-        ]
-        trained = trained_arguments(entry, given, own_stages)
+        trained = trained_arguments(entry, given, last_stage)
         settings = defaults | trained | given
         return AttnResNet(
             blocks_per_stage,
@@ -218,9 +213,7 @@ def check_attention(entry, attention):
     """
     if entry is None or not (attention is None or isinstance(attention, str)):
         return
-    trained = FIXED_ATTENTION.get(
-        entry.constructor, entry.arguments.get("attention")
-    )
+    trained = trained_attention(entry)
     if trained != attention:
         raise ValueError(
             f"The weight {entry.id} was trained with "
@@ -228,18 +221,25 @@ def check_attention(entry, attention):
         )
 
 
-def trained_arguments(entry, given, own_stages):
+def trained_attention(entry):
+    """Return the name of the attention type of a published weight."""
+    own = entry.arguments.get("attention")
+    return FIXED_ATTENTION.get(entry.constructor, own)
+
+
+def trained_arguments(entry, given, last_stage):
     """Return the arguments that a published weight was trained with.
 
     Args:
         entry: The `Entry` of a published weight, or `None`.
         given: Dictionary of the caller's arguments, of which those that
             change the network must be the weight's.
-        own_stages: List of integers, the stages that have attention where the
-            entry of the weight does not say.
+        last_stage: Integer, of the network.
     """
     if entry is None:
         return {}
+    stages = attention_types.get(trained_attention(entry)).stages
+    own_stages = [stage for stage in stages if stage <= last_stage]
     trained = {"attention_stages": own_stages} | entry.arguments
     for name in ("stem_strides", "attention_stages"):
         if name in given and not _same(given[name], trained[name]):

@@ -41,8 +41,7 @@ class ChannelAttention2D(keras.layers.Layer):
 
     def __init__(self, reduction=16, use_max=False, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        feature_maps.check_positive("reduction", reduction)
-        self.reduction = reduction
+        self.reduction = feature_maps.positive_integer("reduction", reduction)
         self.use_max = use_max
         self.data_format = feature_maps.standardize_data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)

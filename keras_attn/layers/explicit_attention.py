@@ -124,13 +124,14 @@ class ExplicitAttention2D(keras.layers.Layer):
                 f"`initial_radius` must be above {SMALLEST_RADIUS} pixels. "
                 f"Received: initial_radius={initial_radius}"
             )
+        filters = feature_maps.positive_integer("filters", filters)
+        num_heads = feature_maps.positive_integer("num_heads", num_heads)
         feature_maps.check_divisible("filters", filters, num_heads)
-        feature_maps.check_positive("strides", strides)
         self.filters = filters
         self.kernel = kernel
         self.initial_radius = initial_radius
         self.num_heads = num_heads
-        self.strides = strides
+        self.strides = feature_maps.positive_integer("strides", strides)
         self.data_format = feature_maps.standardize_data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 

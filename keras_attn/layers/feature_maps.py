@@ -1,6 +1,8 @@
 """What the layers share: feature maps in either data format, tables of
 relative positions."""
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
@@ -18,18 +20,25 @@ def standardize_data_format(data_format):
     return data_format
 
 
-def check_positive(argument, value):
-    if not isinstance(value, int) or value < 1:
+def positive_integer(argument, value):
+    """Return `value`, which may be NumPy's, as a Python integer.
+
+    Raises:
+        ValueError: if it is none, or not positive.
+    """
+    is_integer = isinstance(value, numbers.Integral)
+    if not is_integer or isinstance(value, bool) or value < 1:
         raise ValueError(
             f"`{argument}` must be a positive integer. "
-            f"Received: {argument}={value}"
+            f"Received: {argument}={value!r}"
         )
+    return int(value)
 
 
 def check_divisible(argument, channels, num_heads):
-    if channels <= 0 or num_heads <= 0 or channels % num_heads:
+    if channels % num_heads:
         raise ValueError(
-            f"`{argument}` must be positive and divisible by `num_heads`. "
+            f"`{argument}` must be divisible by `num_heads`. "
             f"Received: {argument}={channels}, num_heads={num_heads}"
         )
 

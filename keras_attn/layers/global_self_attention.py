@@ -86,10 +86,11 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        filters = feature_maps.positive_integer("filters", filters)
+        num_heads = feature_maps.positive_integer("num_heads", num_heads)
         feature_maps.check_divisible("filters", filters, num_heads)
-        feature_maps.check_positive("strides", strides)
         if max_size is not None:
-            feature_maps.check_positive("max_size", max_size)
+            max_size = feature_maps.positive_integer("max_size", max_size)
         if not (use_content or use_position):
             raise ValueError(
                 "At least one of `use_content` and `use_position` must be "
@@ -98,7 +99,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         self.filters = filters
         self.num_heads = num_heads
         self.key_dim = filters // num_heads
-        self.strides = strides
+        self.strides = feature_maps.positive_integer("strides", strides)
         self.max_size = max_size
         self.use_content = use_content
         self.use_position = use_position

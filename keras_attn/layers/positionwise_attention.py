@@ -40,8 +40,9 @@ class PositionwiseAttention2D(keras.layers.Layer):
 
     def __init__(self, kernel_size=7, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        feature_maps.check_positive("kernel_size", kernel_size)
-        self.kernel_size = kernel_size
+        self.kernel_size = feature_maps.positive_integer(
+            "kernel_size", kernel_size
+        )
         self.data_format = feature_maps.standardize_data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 

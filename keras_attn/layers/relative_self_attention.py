@@ -65,10 +65,13 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        filters = feature_maps.positive_integer("filters", filters)
+        key_filters = feature_maps.positive_integer("key_filters", key_filters)
+        num_heads = feature_maps.positive_integer("num_heads", num_heads)
         feature_maps.check_divisible("filters", filters, num_heads)
         feature_maps.check_divisible("key_filters", key_filters, num_heads)
         if max_size is not None:
-            feature_maps.check_positive("max_size", max_size)
+            max_size = feature_maps.positive_integer("max_size", max_size)
         self.filters = filters
         self.key_filters = key_filters
         self.num_heads = num_heads

@@ -147,6 +147,27 @@ def test_preprocessing_gives_standard_pixels():
     )
 
 
+def test_a_saved_network_keeps_its_data_format():
+    """However Keras is configured where it is loaded."""
+    config = small_network(None).get_layer("preprocessing").get_config()
+    again = layers.Rescaling.from_config(config)
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 4, 5, 3))
+    expected = layers.Rescaling.from_config(config)(pixels)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        np.testing.assert_array_equal(again(pixels), expected)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
+def test_block_attention_is_channels_then_pixels():
+    model = small_network("cbam", attention_stages=[2])
+    channels = model.get_layer("conv2_block1_attention_channels")
+    pixels = model.get_layer("conv2_block1_attention_pixels")
+    assert channels.use_max and pixels.input is channels.output
+    assert model.get_layer("conv2_block1_add").input[1] is pixels.output
+
+
 def test_preprocessing_can_be_left_out():
     model = small_network(
         None, include_preprocessing=False, input_shape=(16, 16, 4)
@@ -222,7 +243,8 @@ def test_a_new_attention_type_needs_no_change_of_the_builder():
 
 def test_attention_goes_into_the_stages_that_are_named():
     for attention, part in (("cram", "attention"), ("se", "block1_attention")):
-        model = small_network(attention, attention_stages=[2, 5])
+        stages = np.array([2, 5]) if attention == "se" else [2, 5]
+        model = small_network(attention, attention_stages=stages)
         names = {layer.name for layer in model.layers}
         attended = [s for s in (2, 3, 4, 5) if f"conv{s}_{part}" in names]
         assert attended == [2, 5]
@@ -247,6 +269,11 @@ def test_no_picture_makes_global_self_attention_overflow():
     "arguments, message",
     [
         ({"attention": "gas"}, "attention='gas'"),
+        ({"attention": ["gsa"]}, r"attention=\['gsa'\]"),
+        (
+            {"attention": "aa", "attention_stages": [2], "width": 8},
+            "`width`.*8 channels at conv2_block1_2, .*makes 8$",
+        ),
         ({"pooling": "sum", "include_top": False}, "pooling='sum'"),
         ({"pooling": "avg"}, "include_top=False"),
         ({"stem_strides": 3}, "stem_strides=3"),
@@ -264,6 +291,10 @@ def test_no_picture_makes_global_self_attention_overflow():
         (
             {"attention": "gsa", "attention_stages": 3},
             "sequence of integers. Received: attention_stages=3",
+        ),
+        (
+            {"attention": "gsa", "attention_stages": ["4", 4]},
+            r"sequence of integers. Received: attention_stages=\['4', 4\]",
         ),
     ],
 )

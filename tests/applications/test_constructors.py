@@ -9,6 +9,7 @@ import keras
 import pytest
 
 from keras_attn import applications
+from keras_attn.applications import attention_types
 from keras_attn.applications import constructors
 from zoo import macs
 from zoo import sizes
@@ -108,6 +109,27 @@ def test_stages_given_to_a_published_weight_must_be_its_own():
         applications.CRAMResNet18Small(weights=weights, attention_stages=[3])
     with pytest.raises(ValueError, match="stem_strides=2. Rec"):
         applications.CRAMResNet18Small(weights=weights, stem_strides=0)
+
+
+def test_a_weight_goes_into_an_attention_type_of_ones_own():
+    own = attention_types.AttentionType(
+        mixing=attention_types.explicit_attention
+    )
+    arguments = {
+        "weights": "expatt_resnet14_small.cifar100_32",
+        "attention_stages": [3, 4],
+    }
+    model = applications.AttnResNet14Small(own, **arguments)
+    assert model.load_report.loaded and not model.load_report.left_out
+    with pytest.raises(ValueError, match=r"attention_stages=\[3, 4\]. Rec"):
+        applications.AttnResNet14Small(
+            own, **arguments | {"attention_stages": [2, 3, 4]}
+        )
+
+
+def test_an_unknown_attention_is_told_before_its_weights():
+    with pytest.raises(ValueError, match="Received: attention='gas'"):
+        applications.AttnResNet14Small("gas", weights="cifar100_32")
 
 
 @pytest.mark.parametrize("attention", [None, "gsa"])

@@ -454,17 +454,39 @@ def test_the_other_backend_gives_the_same(saved, reloaded_elsewhere, case):
         (layers.PositionwiseAttention2D, "kernel_size"),
         (layers.ChannelAttention2D, "reduction"),
         (layers.RelativeSelfAttention2D, "max_size"),
+        (layers.GlobalSelfAttention2D, "filters"),
+        (layers.GlobalSelfAttention2D, "num_heads"),
+        (layers.ExplicitAttention2D, "filters"),
+        (layers.ExplicitAttention2D, "num_heads"),
+        (layers.RelativeSelfAttention2D, "filters"),
+        (layers.RelativeSelfAttention2D, "key_filters"),
+        (layers.RelativeSelfAttention2D, "num_heads"),
     ],
 )
-@pytest.mark.parametrize("value", [0, -1, 1.5])
+@pytest.mark.parametrize("value", [0, -1, 1.5, 8.0, True, "8"])
 def test_sizes_that_are_not_positive_integers_are_named(
     layer_class, argument, value
 ):
     needed = {"filters": 8, "key_filters": 8}
     known = inspect.signature(layer_class).parameters
     needed = {name: size for name, size in needed.items() if name in known}
-    with pytest.raises(ValueError, match=f"`{argument}` .*{argument}={value}"):
-        layer_class(**needed, **{argument: value})
+    with pytest.raises(ValueError, match=f"`{argument}`.*{argument}={value!r}"):
+        layer_class(**needed | {argument: value})
+
+
+@pytest.mark.parametrize(
+    "layer_class, sizes",
+    [
+        (layers.GlobalSelfAttention2D, ["filters", "num_heads", "max_size"]),
+        (layers.ExplicitAttention2D, ["filters", "strides"]),
+        (layers.RelativeSelfAttention2D, ["filters", "key_filters"]),
+        (layers.PositionwiseAttention2D, ["kernel_size"]),
+        (layers.ChannelAttention2D, ["reduction"]),
+    ],
+)
+def test_integers_of_numpy_are_sizes_too(layer_class, sizes):
+    config = layer_class(**dict.fromkeys(sizes, np.int64(8))).get_config()
+    assert json.loads(json.dumps({name: config[name] for name in sizes}))
 
 
 @pytest.mark.parametrize("case", ["global", "relative"])

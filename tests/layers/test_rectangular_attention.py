@@ -447,11 +447,21 @@ def test_saliency_starts_at_zero_by_default():
     np.testing.assert_array_equal(to_numpy(weights), 0)
 
 
+def test_a_long_map_gives_a_little_of_its_length_to_its_width():
+    """As the docstring says."""
+    layer = RectangularAttention2D(margin=1.0)
+    layer.build((None, 8, 32, 4))
+    [rectangle] = layer.rectangles(np.zeros((1, 8, 32, 4), "float32"))
+    rectangle = to_numpy(rectangle)
+    np.testing.assert_allclose(rectangle[2:4], [0.985, 0.304], atol=5e-4)
+
+
 @pytest.mark.parametrize(
     "argument, value",
     [
         ("margin", 0),
         ("margin", -1.0),
+        ("margin", float("nan")),
         ("sharpness", 0.0),
         ("sharpness", -2.0),
         ("area_penalty", -0.1),
