@@ -5,6 +5,7 @@ import numbers
 import os
 import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -46,7 +47,8 @@ class Classifier:
 
     Raises:
         ValueError: if there are class names, and not one string without
-            control characters for each output.
+            control characters for each output, or for another
+            `interpolation`.
     """
 
     def __init__(
@@ -57,8 +59,14 @@ class Classifier:
         load_report=None,
         interpolation="bilinear",
     ):
+        if interpolation not in image_files.INTERPOLATIONS:
+            raise ValueError(
+                f"`interpolation` must be one of "
+                f"{list(image_files.INTERPOLATIONS)}. "
+                f"Received: interpolation={interpolation!r}"
+            )
         if class_names is not None:
-            class_names = tuple(class_names)
+            class_names = _names("class_names", class_names)
             _check_names(class_names, model.output_shape[-1])
         self.model = model
         self.class_names = class_names
@@ -334,12 +342,17 @@ def _classes(classes, entry):
     if isinstance(classes, numbers.Integral):
         same = classes == published_count
         return int(classes), entry.class_names if same else None
-    if isinstance(classes, str):
+    names = _names("classes", classes)
+    return len(names), names
+
+
+def _names(argument, names):
+    if isinstance(names, str) or not isinstance(names, Iterable):
         raise ValueError(
-            "`classes` must be a number or a sequence of names. "
-            f"Received: classes={classes!r}"
+            f"`{argument}` must be a sequence of names (or `classes` their "
+            f"number). Received: {argument}={names!r}"
         )
-    return len(classes), tuple(classes)
+    return tuple(names)
 
 
 def _check_names(names, count):

@@ -104,12 +104,32 @@ def copy_layer(layer, change=None):
         config = change(config)
     if is_lambda:
         return keras.layers.Lambda(layer.function, **config)
-    copy = type(layer).from_config(config | _functions(layer, config))
+    copy = _from_config(layer, config)
     if hasattr(layer, "save_assets"):  # vocabularies, which give it its shape
         with tempfile.TemporaryDirectory() as folder:
             layer.save_assets(folder)
             copy.load_assets(folder)
     return copy
+
+
+def _from_config(layer, config):
+    """Return a layer of the kind of `layer` that a configuration describes."""
+    if not _only_wraps(layer):
+        return type(layer).from_config(config | _functions(layer, config))
+    config = dict(config)
+    inner = _from_config(layer.layer, config.pop("layer")["config"])
+    return type(layer)(inner, **config)
+
+
+def _only_wraps(layer):
+    """Whether a layer is made of another and arguments, as `Wrapper` does."""
+    if not isinstance(layer, keras.layers.Wrapper):
+        return False
+    as_usual = type(layer).from_config.__func__
+    has_own = as_usual is not keras.layers.Wrapper.from_config.__func__
+    return not has_own and not isinstance(
+        layer.layer, (keras.Model, keras.layers.Lambda)
+    )
 
 
 def _functions(layer, config):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -10,17 +11,18 @@ def replacing(path):
     """Give a place to write to, which takes the place of `path` at the end.
 
     If the block raises, what was written is removed, and `path` is as it was.
+    Several may write at once: the last to finish has its file there.
 
     Args:
         path: Path of the file to write.
 
     Yields:
-        A path beside it, with the same suffix.
+        A path of the same name, in a new folder beside it.
     """
     path = Path(path)
-    unfinished = path.with_name(f"unfinished_{path.name}")
-    try:
+    with tempfile.TemporaryDirectory(
+        prefix="unfinished_", dir=path.parent
+    ) as folder:
+        unfinished = Path(folder) / path.name
         yield unfinished
         os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -649,6 +649,26 @@ def test_activations_of_users_are_kept(activation):
     )
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_activations_of_users_are_kept_in_what_was_inserted(wrapped):
+    def hard_sigmoid(x):  # Keras has another of this name
+        return keras.ops.clip(x, -0.5, 0.5)
+
+    gate = layers.Conv2D(4, 3, padding="same", activation=hard_sigmoid)
+    if wrapped:
+        gate = layers.SpectralNormalization(gate)
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="conv")(image)
+    model = keras.Model(image, layers.ReLU(name="relu")(x))
+    first = keras_attn.insert_attention(model, gate, "relu")
+    first.get_layer("relu_attention").scale.assign(1)
+    second = keras_attn.insert_attention(first, ChannelAttention2D(2), "conv")
+    pictures = 4 * make_inputs(8, 8, 3)
+    np.testing.assert_allclose(
+        outputs_of(second, pictures), outputs_of(first, pictures), atol=1e-6
+    )
+
+
 def test_a_replacement_has_the_dtype_policy_of_the_convolution():
     image = keras.Input((8, 8, 4))
     convolution = layers.Conv2D(

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -86,8 +87,7 @@ def export(
         format = formats.get(path.suffix.lower(), "saved_model")
     _check_arguments(path, format, quantize, representative_data)
     _check_backend()
-    for place in (path, *litert.beside(path, format)):
-        _check_place(place, format, overwrite)
+    _check_places(path, format, overwrite)
     classifier = _float32_classifier(model, input_size)
     shape = _input_shape(classifier.model, format, input_size, batch_size)
     representatives = _representatives(classifier, representative_data, shape)
@@ -106,6 +106,7 @@ def export(
             litert.write(
                 classifier, unfinished, shape, quantize, representatives
             )
+        _check_places(path, format, overwrite)  # what came meanwhile
         _move(Path(folder), path.parent)
     return path
 
@@ -166,6 +167,11 @@ def _check_backend():
             "Exporting needs KERAS_BACKEND=tensorflow. The backend is "
             f"{keras.backend.backend()!r}."
         )
+
+
+def _check_places(path, format, overwrite):
+    for place in (path, *litert.beside(path, format)):
+        _check_place(place, format, overwrite)
 
 
 def _check_place(path, format, overwrite):
@@ -254,7 +260,7 @@ def _representatives(classifier, data, shape):
         return None
     if isinstance(data, str | os.PathLike):
         data = find(Path(data))
-    if not hasattr(data, "__getitem__"):
+    if not isinstance(data, list | tuple | np.ndarray):
         raise ValueError(
             "`representative_data` must be a folder, a list or an array. "
             f"Received: {type(data).__name__}"
@@ -299,16 +305,21 @@ def _warn_of_int8(classifier):
 
 
 def _move(folder, target):
-    """Give all that is in a folder its place, the old replaced."""
-    for path in list(folder.iterdir()):
-        place = target / path.name
-        if not place.is_dir():
+    """Give all that is in a folder its place, the old replaced; or nothing."""
+    moved = []
+    try:
+        for path in list(folder.iterdir()):
+            place, old = target / path.name, folder / f"replaced_{path.name}"
+            if place.is_dir():
+                place.rename(old)  # it cannot be replaced while it holds files
+            elif place.exists():
+                shutil.copy2(place, old)
+            moved.append((path, place, old))
             os.replace(path, place)
-            continue
-        # A folder cannot be replaced while there is something in it.
-        old = place.rename(folder / f"replaced_{path.name}")
-        try:
-            os.replace(path, place)
-        except OSError:
-            old.rename(place)
-            raise
+    except BaseException:
+        for path, place, old in moved:
+            if not path.exists():  # it has its place already
+                place.rename(path)
+            if old.exists() and not place.exists():
+                old.rename(place)
+        raise

@@ -62,6 +62,11 @@ def _convert(*arguments):
     )
     if done.returncode == 0:
         return
+    if done.returncode < 0:
+        raise OSError(
+            f"The conversion to LiteRT was ended by signal {-done.returncode}: "
+            "it may have run out of memory"
+        )
     lacking = sorted(set(re.findall(r"'(tf\.\w+)' op is neither", done.stderr)))
     if lacking:
         raise ValueError(

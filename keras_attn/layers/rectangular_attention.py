@@ -47,7 +47,7 @@ class RectangularAttention2D(keras.layers.Layer):
       mask is a smooth function of the input everywhere. For that, a saliency
       that is longer than wide gives a variance of 0.01 along its longer side
       to the shorter one: with a margin of 1, the half-extents of a
-      uniform map of 8 x 32 pixels are 0.985 and 0.304, not 1 and 0.25.
+      uniform map of 8 x 32 pixels are 0.985 and 0.303, not 1 and 0.25.
     - *Seeing less must pay.* A network rarely loses by looking at everything.
       `area_penalty` makes it give up what it does not need.
 

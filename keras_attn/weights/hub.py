@@ -64,12 +64,16 @@ def _description(repository, revision):
     path = _download(*arguments)
     if _is_as_committed(path):
         return path
-    path = _download(*arguments, again=True)
+    damage = ValueError(
+        f"{DESCRIPTION} of {SCHEME}{repository}@{revision} is damaged: it has "
+        "not the hash that git knows it by"
+    )
+    try:
+        path = _download(*arguments, again=True)
+    except (OSError, ValueError) as error:
+        raise damage from error
     if not _is_as_committed(path):
-        raise ValueError(
-            f"{DESCRIPTION} of {SCHEME}{repository}@{revision} is damaged: it "
-            "has not the hash that git knows it by"
-        )
+        raise damage
     return path
 
 

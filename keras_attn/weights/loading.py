@@ -172,7 +172,7 @@ def _fill(wanted, stored, model, path):
             loaded.append(name)
         elif is_classifier and source.ndim == target.ndim:
             reinitialized.append(name)
-        elif _is_table(model, name) and source.shape[1:] == target.shape[1:]:
+        elif _is_table(model, name) and _can_adapt(source, target):
             adapted.append(name)
         else:
             problems.append(
@@ -186,7 +186,9 @@ def _fill(wanted, stored, model, path):
         if name.startswith(f"{CLASSIFIER}/") and not has_top
     ]
     problems += [
-        f"{name}: not in the network" for name in unused if name not in left_out
+        f"{name!r}: not in the network"  # it may hold anything
+        for name in unused
+        if name not in left_out
     ]
     if problems:
         raise MisfitError(
@@ -195,10 +197,11 @@ def _fill(wanted, stored, model, path):
         )
     for name in (*loaded, *adapted):
         dataset = targets[name].name
-        values, attributes = sources[name][()], dict(sources[name].attrs)
+        values = sources[name][()]
         del wanted[dataset]
         wanted[dataset] = values
-        wanted[dataset].attrs.update(attributes)
+        if values.dtype == "V2":
+            wanted[dataset].attrs["dtype"] = "bfloat16"
     return LoadReport(
         Path(path),
         tuple(loaded),
@@ -236,7 +239,7 @@ def _check_storage(file):
 
 def _problem_of_link(name, link):
     if not isinstance(link, h5py.HardLink):
-        return f"{name} is a {type(link).__name__}"
+        return f"{name!r} is a {type(link).__name__}"
     return None
 
 
@@ -244,16 +247,21 @@ def _problem_of_item(name, item):
     if not isinstance(item, h5py.Dataset):
         return None
     if item.external or item.is_virtual:
-        return f"the data of {name} is in another place"
+        return f"the data of {name!r} is in another place"
     is_number = item.dtype.kind in "biuf" or item.dtype == "V2"  # bfloat16
     if item.shape is None or not is_number:
-        return f"{name} is no array of numbers"
+        return f"{name!r} is no array of numbers"
     if item.chunks is not None:  # which could be compressed, or far larger
-        return f"{name} is stored in chunks"
+        return f"{name!r} is stored in chunks"
     stored = item.id.get_storage_size()
     if stored < item.nbytes:
-        return f"{name} would have {item.nbytes} bytes, but {stored} are stored"
+        return f"{name!r} needs {item.nbytes} bytes, but {stored} are stored"
     return None
+
+
+def _can_adapt(source, target):
+    """Whether a stored table has the offsets of some size, both ways."""
+    return source.shape[1:] == target.shape[1:] and source.shape[0] % 2 == 1
 
 
 def _is_table(model, name):

@@ -156,7 +156,8 @@ def _checked(path):
         document = json.loads(text, parse_constant=_refuse_constant)
         schema().validate(document)
     except jsonschema.ValidationError as error:
-        problem = f"{error.json_path}: {error.message}"
+        place = error.json_path.encode("unicode_escape").decode()
+        problem = f"{place}: {error.message}"
     except (ValueError, RecursionError) as error:
         problem = repr(error)
     else:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -569,6 +570,8 @@ def test_int8_without_pictures_is_an_error(tmp_path):
         keras_attn.export(WEIGHT, path, **int8)
     with pytest.raises(ValueError, match="at least one picture"):
         keras_attn.export(WEIGHT, path, **int8, representative_data=[])
+    with pytest.raises(ValueError, match="a list or an array. Received: dict"):
+        keras_attn.export(WEIGHT, path, **int8, representative_data={"a": 1})
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="without images"):
         folder = str(tmp_path / "empty")
@@ -651,6 +654,71 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
     with pytest.raises(PermissionError, match="in use"):
         exporting._move(tmp_path / "unfinished", tmp_path)
     assert (old / "file").read_text() == tmp_path.name
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_files_that_belong_together_are_replaced_together(
+    tmp_path, monkeypatch, there
+):
+    names = "a.json", "a.tflite"
+    (tmp_path / "unfinished").mkdir()
+    for name in names:
+        (tmp_path / "unfinished" / name).write_text("new")
+        if there:
+            (tmp_path / name).write_text("old")
+    replace, replaced = os.replace, []
+
+    def stopped(source, target):
+        if replaced:
+            raise KeyboardInterrupt
+        replaced.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(exporting.os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        exporting._move(tmp_path / "unfinished", tmp_path)
+    assert len(replaced) == 1
+    left = {path.name: path for path in tmp_path.iterdir() if path.is_file()}
+    assert sorted(left) == (list(names) if there else [])
+    assert all(path.read_text() == "old" for path in left.values())
+
+
+def test_a_folder_is_back_when_the_user_stops_its_replacement(
+    tmp_path, monkeypatch
+):
+    for place in (tmp_path / "a", tmp_path / "unfinished" / "a"):
+        place.mkdir(parents=True)
+        (place / "file").write_text(place.parent.name)
+
+    def stopped(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting.os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        exporting._move(tmp_path / "unfinished", tmp_path)
+    assert (tmp_path / "a" / "file").read_text() == tmp_path.name
+
+
+def test_what_came_during_the_conversion_is_kept(tmp_path, monkeypatch):
+    def convert(classifier, path, shape):
+        path.write_text("converted")
+        (tmp_path / "a.onnx").write_text("mine")
+
+    monkeypatch.setattr(exporting.onnx, "write", convert)
+    with pytest.raises(FileExistsError, match="a.onnx exists"):
+        keras_attn.export(WEIGHT, tmp_path / "a.onnx")
+    assert (tmp_path / "a.onnx").read_text() == "mine"
+
+
+def test_a_converter_that_was_killed_is_told(tmp_path, monkeypatch):
+    converter = tmp_path / "converter.py"
+    converter.write_text(
+        "import os, sys; print('I0000 a log', file=sys.stderr, flush=True);"
+        "os.kill(os.getpid(), 9)"
+    )
+    monkeypatch.setattr(exporting.litert, "CONVERTER", converter)
+    with pytest.raises(OSError, match="ended by signal 9"):
+        exporting.litert._convert("a")
 
 
 def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path):

@@ -65,6 +65,8 @@ def write_description(folder, **changes):
         {"golden_output": {"top": []}},
         {"golden_output": {"top": [[2, 0.5]]}},
         {"summary": "\x1b]52;c;\x07"},
+        {"metrics": {"\x1b[2J": {}}},
+        {"metrics": {"a": {"\x1b[31m": {}}}},
         {"arguments": {"stem_strides": 2.0}},
         {"unknown": 1},
     ],
@@ -75,6 +77,25 @@ def test_a_description_that_is_not_one_is_refused(tmp_path, changes):
     with pytest.raises(ValueError, match="not a valid manifest") as error:
         manifest.read(path)
     assert len(str(error.value)) < 600
+    assert str(error.value).isprintable()
+
+
+def test_names_of_data_sets_do_not_command_the_terminal(tmp_path):
+    document = json.loads(description(b"weights"))
+    document["class_names"]["\x1b]0;x\x07\u202e"] = ["a"]
+    path = tmp_path / hub.DESCRIPTION
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="not a valid manifest") as error:
+        manifest.read(path)
+    assert str(error.value).isprintable()
+
+
+def test_names_in_weights_files_do_not_command_the_terminal(weights_file):
+    with h5py.File(weights_file, "a") as file:
+        file["layers/dense/vars/\x1b]0;x\x07"] = np.ones(1, "float32")
+    with pytest.raises(ValueError, match="not in the network") as error:
+        load_weights(tiny_network(), weights_file)
+    assert str(error.value).replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize(
@@ -207,8 +228,8 @@ def nothing(file, path):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (external_link, "layers/dense/vars/0 is a ExternalLink"),
-        (soft_link, "layers/dense/vars/0 is a SoftLink"),
+        (external_link, "'layers/dense/vars/0' is a ExternalLink"),
+        (soft_link, "'layers/dense/vars/0' is a SoftLink"),
         (external_storage, "is in another place"),
         (virtual, "is in another place"),
         (compressed_bomb, "is stored in chunks"),
@@ -230,6 +251,29 @@ def test_weights_files_with_more_than_weights_are_refused(
         load_weights(network, weights_file)
     for weight, old in zip(network.weights, before):
         np.testing.assert_array_equal(weight, old)
+
+
+def no_dtype(values):
+    return values.astype("float16").view("V2"), {}
+
+
+def two_dtypes(values):
+    return values, {"dtype": np.array([b"bfloat16", b"x"])}
+
+
+def another_dtype(values):
+    return values, {"dtype": "bfloat16"}
+
+
+@pytest.mark.parametrize("harm", [no_dtype, two_dtypes, another_dtype])
+def test_a_file_says_no_more_than_its_numbers(weights_file, harm):
+    """Attributes of its own would stop Keras half-way."""
+    with h5py.File(weights_file, "a") as file:
+        values, attributes = harm(file["layers/dense_1/vars/0"][()])
+        del file["layers/dense_1/vars/0"]
+        file["layers/dense_1/vars/0"] = values
+        file["layers/dense_1/vars/0"].attrs.update(attributes)
+    load_weights(tiny_network(), weights_file)
 
 
 def test_wrong_shapes_are_named(weights_file):

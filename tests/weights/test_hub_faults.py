@@ -296,6 +296,14 @@ def test_a_damaged_file_is_not_used_offline(client, address):
     assert_right(client, address)
 
 
+def test_a_damaged_description_is_not_used_offline(client, address):
+    path, _ = located(client, address)
+    description_file = path.with_name(hub_weights.DESCRIPTION).resolve()
+    text = description_file.read_bytes()
+    description_file.write_bytes(text.replace(b'"cat"', b'"cow"'))
+    assert_fails(client, address, "is damaged", HF_HUB_OFFLINE="1")
+
+
 def test_without_symbolic_links_in_the_cache_it_is_the_same(client, address):
     links = {"HF_HUB_DISABLE_SYMLINKS": "1"}
     path, errors = located(client, address, **links)

@@ -110,7 +110,7 @@ def test_another_network_is_refused_with_every_variable_named(gsa_file):
     assert "does not fit the network 'attn_resnet'" in message
     assert "conv1_conv/0: expected shape (3, 3, 3, 24)" in message
     assert "conv2_block1_2_conv/0: missing in the file" in message
-    assert "conv2_block1_2_attention/column_norm/0: not in the" in message
+    assert "'conv2_block1_2_attention/column_norm/0': not in the" in message
     for variable, value in zip(other.weights, before):
         np.testing.assert_array_equal(variable, value)
 
@@ -215,6 +215,29 @@ def test_half_precision_files_load_into_every_policy(gsa_file):
             model.get_layer("conv1_conv").kernel,
             atol=1e-2,
         )
+
+
+@pytest.mark.parametrize("rows", [0, 4])
+def test_a_table_of_no_size_is_refused(gsa_file, rows):
+    """Offsets go both ways and have a middle: their number is odd."""
+    model, file = gsa_file
+    with h5py.File(file, "a") as stored:
+        tables = []
+
+        def find(name, item):
+            if getattr(item, "shape", ())[:1] == (31,):
+                tables.append(name)
+
+        stored.visititems(find)
+        table = stored[tables[0]]
+        values, name = np.zeros((rows, *table.shape[1:]), "float32"), table.name
+        del stored[name]
+        stored[name] = values
+    before = [np.array(weight) for weight in model.weights]
+    with pytest.raises(ValueError, match=f"found \\({rows}, "):
+        load_weights(model, file)
+    for weight, old in zip(model.weights, before):
+        np.testing.assert_array_equal(weight, old)
 
 
 def test_an_unknown_id_names_the_nearest():

@@ -321,6 +321,16 @@ def test_names_of_classes_are_strings_without_control_characters(classes):
         keras_attn.load(WEIGHT, classes=classes)
 
 
+def test_what_a_classifier_cannot_be_saved_with_is_refused_first():
+    model = keras_attn.load(WEIGHT, classes=2).model
+    with pytest.raises(ValueError, match="Received: interpolation='lanczos'"):
+        keras_attn.Classifier(model, ["a", "b"], interpolation="lanczos")
+    with pytest.raises(ValueError, match="Received: class_names='ab'"):
+        keras_attn.Classifier(model, "ab")
+    with pytest.raises(ValueError, match="Received: classes=2.0"):
+        keras_attn.load(WEIGHT, classes=2.0)
+
+
 def test_classes_may_come_from_numpy(tmp_path):
     classifier = keras_attn.load(WEIGHT, classes=np.array(["cat", "dog"]))
     classifier.save(tmp_path / "mine.keras")
