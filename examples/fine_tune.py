@@ -93,11 +93,10 @@ def main(
             epochs = range(head_epochs)
             fit(network, training, validation, epochs, learning_rate, log)
             learning_rate /= 10
-        if body_epochs:
-            if not from_scratch:
+            if body_epochs:  # what the optimiser has trained is what loads
                 classifier.set_body_trainable(True)
-            epochs = range(head_epochs, head_epochs + body_epochs)
-            fit(network, training, validation, epochs, learning_rate, log)
+        epochs = range(head_epochs, head_epochs + body_epochs)
+        fit(network, training, validation, epochs, learning_rate, log)
         loss, accuracy = network.evaluate(validation, verbose=0)
     if not np.isfinite(loss):
         raise SystemExit(f"The loss is {loss}: nothing was saved")

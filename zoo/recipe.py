@@ -6,7 +6,6 @@ under one recipe. `recipe.schema.json` tells what a recipe may say.
 """
 
 import itertools
-import json
 import shlex
 import tomllib
 from pathlib import Path
@@ -16,15 +15,6 @@ import jsonschema
 SCHEMA = Path(__file__).with_name("recipe.schema.json")
 CROPS = ("crop_area", "crop_aspect_ratio", "crop_padding")
 TABLES = ("data", "augmentation", "model", "equivariance", "training")
-
-Draft = jsonschema.Draft202012Validator
-# For JSON 4.0 is an integer, for what counts with it it is none.
-Validator = jsonschema.validators.extend(
-    Draft,
-    type_checker=Draft.TYPE_CHECKER.redefine(
-        "integer", lambda _, value: type(value) is int
-    ),
-)
 
 
 def read(path, overrides=()):
@@ -82,7 +72,9 @@ def _read(path, derived=()):
 
 
 def _check(recipe, path):
-    validator = Validator(json.loads(SCHEMA.read_text()))
+    from keras_attn.weights import manifest  # with it, Keras
+
+    validator = manifest.schema(SCHEMA)
     error = jsonschema.exceptions.best_match(validator.iter_errors(recipe))
     if error:
         place = ".".join(map(str, error.absolute_path)) or "the top"

@@ -173,12 +173,10 @@ def save_compactly(model, file):
             dtype = "float16" if item.ndim > 1 else item.dtype
             target[name] = item[()].astype(dtype)
 
-    try:
-        model.save_weights(whole)
-        with h5py.File(whole) as source, h5py.File(file, "w") as target:
-            source.visititems(copy)
-    finally:
-        whole.unlink(missing_ok=True)
+    model.save_weights(whole)
+    with h5py.File(whole) as source, h5py.File(file, "w") as target:
+        source.visititems(copy)
+    whole.unlink()
 
 
 def _check_class_names(weight_id, data_set, class_names):

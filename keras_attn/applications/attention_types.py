@@ -199,7 +199,7 @@ def get(attention, stages=None):
         ValueError: for an unknown name, or stages that are no sequence or
             without attention.
     """
-    check_stages(stages)
+    _check_stages(stages)
     if attention is None:
         if stages is not None:
             raise ValueError(
@@ -214,7 +214,7 @@ def get(attention, stages=None):
     return dataclasses.replace(attention, stages=tuple(stages))
 
 
-def check_stages(stages):
+def _check_stages(stages):
     """Raise a `ValueError` for stages that are neither a sequence of integers
     nor `None`."""
     if stages is None:

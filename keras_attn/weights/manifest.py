@@ -134,8 +134,9 @@ def single_entry(path, hub=None):
     return dataclasses.replace(found[0], hub=hub)
 
 
-def schema():
-    """Return the validator of manifests, which jsonschema makes."""
+def schema(path=SCHEMA):
+    """Return the validator of a schema, by default that of manifests, which
+    jsonschema makes."""
     import jsonschema
 
     standard = jsonschema.Draft202012Validator
@@ -144,7 +145,7 @@ def schema():
         "integer", lambda checker, value: type(value) is int
     )
     strict = jsonschema.validators.extend(standard, type_checker=types)
-    return strict(json.loads(SCHEMA.read_text("utf-8")))
+    return strict(json.loads(path.read_text("utf-8")))
 
 
 def _checked(path):
