@@ -403,7 +403,11 @@ def _from_keras_file(path):
             if hub.DESCRIPTION not in archive.namelist():
                 return Classifier(model, None)
             description = json.loads(archive.read(hub.DESCRIPTION))
-        return Classifier(model, **_checked(description))
+        return Classifier(
+            model,
+            description["class_names"],
+            interpolation=description["interpolation"],
+        )
     except Exception as error:  # Keras raises errors of many kinds here.
         raise ValueError(
             f"{path} cannot be loaded: {type(error).__name__}: {error}"
@@ -416,13 +420,3 @@ def _read_keras_file(path):
     except (TypeError, ValueError):
         # It may be of a loss that only the program knows that trained it.
         return keras.saving.load_model(path, safe_mode=True, compile=False)
-
-
-def _checked(description):
-    interpolation = description["interpolation"]
-    if interpolation not in image_files.INTERPOLATIONS:
-        raise ValueError(f"its interpolation is {interpolation!r}")
-    return {
-        "class_names": description["class_names"],
-        "interpolation": interpolation,
-    }

@@ -10,17 +10,10 @@ import numpy as np
 
 from keras_attn.replacing import replacing
 from zoo import processes
-
-BACKUP = "backup.weights.h5"
-LAST = "last.weights.h5"
-BEST = "best.weights.h5"
-HISTORY = "history.csv"
-
-
-def save_weights(model, path):
-    """Save all of the weights, or none."""
-    with replacing(path) as unfinished:
-        model.save_weights(unfinished)
+from zoo.run_folder import BACKUP
+from zoo.run_folder import BEST
+from zoo.run_folder import HISTORY
+from zoo.run_folder import LAST
 
 
 def restore(model, out):
@@ -82,7 +75,8 @@ class KeepWeights(keras.callbacks.Callback):
         self.best = best
 
     def on_epoch_end(self, epoch, logs=None):
-        save_weights(self.network, self.out / LAST)
+        with replacing(self.out / LAST) as unfinished:
+            self.network.save_weights(unfinished)
         if logs["val_top1"] > self.best:
             self.best = logs["val_top1"]
             with replacing(self.out / BEST) as unfinished:

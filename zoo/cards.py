@@ -22,7 +22,7 @@ from keras_attn.replacing import replacing
 from keras_attn.weights import manifest
 from zoo import plots
 from zoo import recipe as recipes
-from zoo import runs
+from zoo import run_folder
 
 CARDS = Path("zoo/cards")
 PICTURES = sorted(Path("examples/images").glob("*.jpg"))
@@ -209,7 +209,7 @@ def _settings(command):
 
 
 def _draw_curve(entry):
-    history = runs.read_history(entry.training["history"])
+    history = run_folder.read_history(entry.training["history"])
     plots.curve(history, CARDS / f"{entry.id}.curve.png")
 
 

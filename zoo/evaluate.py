@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import typer
 
-from zoo import train
+from zoo import run_folder
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -190,8 +190,9 @@ def open_model(model):
     if path.suffix == ".onnx":
         return *_open_onnx(path), None, None
     run = path.parent if path.name.endswith(".weights.h5") else path
-    if (run / train.RECIPE).is_file():
-        return _open_run(run, path)
+    if (run / run_folder.RECIPE).is_file():
+        weights = run_folder.LAST if path == run else path.name
+        return _open_run(run, weights)
     if path.is_dir():
         return *_open_saved_model(path), None, None
     import keras_attn
@@ -206,16 +207,10 @@ def open_model(model):
     )
 
 
-def _open_run(run, path):
-    from keras_attn.weights import load_weights
-    from zoo import callbacks
-    from zoo import network
-
-    recipe = json.loads((run / train.RECIPE).read_text("utf-8"))
-    size = recipe["data"]["evaluation_size"]
-    model = network.build(recipe, size)
-    load_weights(model, run / callbacks.LAST if path == run else path)
-    return model.predict_on_batch, size, recipe["data"]["name"], None
+def _open_run(run, weights):
+    data = run_folder.read_recipe(run)["data"]
+    model = run_folder.load_network(run, weights)
+    return model.predict_on_batch, data["evaluation_size"], data["name"], None
 
 
 def _open_saved_model(path):

@@ -23,16 +23,14 @@ from keras_attn.replacing import replacing
 from keras_attn.weights import golden
 from keras_attn.weights import load_weights
 from keras_attn.weights import manifest
-from zoo import callbacks
 from zoo import cards
 from zoo import data
 from zoo import evaluate
 from zoo import json_files
 from zoo import macs
-from zoo import network
 from zoo import recipe as recipes
+from zoo import run_folder
 from zoo import runs
-from zoo import train
 
 WEIGHTS = Path("zoo/weights")
 RECIPES = Path("zoo/recipes")
@@ -50,12 +48,14 @@ def register(run, weight_id, data_dir):
         data_dir: Path, see `zoo.data.load`.
 
     Raises:
+        FileNotFoundError: if the training is not finished.
         ValueError: if the published recipe of this id is not the one that was
             run, if it was not run from a commit, if the cards cannot describe
             the data set, or it has other classes than the manifest says; and
             as `zoo.runs.keep` does. Nothing is replaced then.
     """
-    recipe = _recipe(run, weight_id)
+    record = run_folder.read(run)
+    recipe = _recipe(run, record, weight_id)
     data_set, size = recipe["data"]["name"], recipe["data"]["evaluation_size"]
     if data_set not in cards.DATA_SETS:
         raise ValueError(
@@ -64,8 +64,7 @@ def register(run, weight_id, data_dir):
         )
     split = data.load(data_set, data_dir, "val")
     _check_class_names(weight_id, data_set, split.class_names)
-    model = network.build(recipe, size, classifier_activation="softmax")
-    load_weights(model, run / callbacks.LAST)
+    model = run_folder.load_network(run, classifier_activation="softmax")
     WEIGHTS.mkdir(parents=True, exist_ok=True)
     file = WEIGHTS / f"{weight_id}.weights.h5"
     with replacing(file) as unfinished:
@@ -83,7 +82,7 @@ def register(run, weight_id, data_dir):
             **_network(recipe, model, unfinished),
             "class_names": data_set,
             "metrics": {data_set: {"val": measured}},
-            "training": _training(run, recipe, weight_id),
+            "training": _training(run, record, weight_id),
         }
         document = _with(entry, data_set, split.class_names)
         runs.keep(run)
@@ -125,12 +124,12 @@ def _network(recipe, model, file):
     }
 
 
-def _training(run, recipe, weight_id):
+def _training(run, record, weight_id):
     """Return what the manifest says about how the weight was made."""
-    started = json.loads((run / train.RUN).read_text())
+    started = record["started"]
     return {
         "recipe": str(RECIPES / f"{weight_id}.toml"),
-        "seed": recipe["training"]["seed"],
+        "seed": record["recipe"]["training"]["seed"],
         "command": started["command"],
         "commit": started["commit"],
         "history": str(runs.history_of(run.name)),
@@ -140,20 +139,19 @@ def _training(run, recipe, weight_id):
     }
 
 
-def _recipe(run, weight_id):
+def _recipe(run, record, weight_id):
     """Return the published recipe, which must be the one that was run."""
-    started = json.loads((run / train.RUN).read_text())
+    started = record["started"]
     if not re.fullmatch("[0-9a-f]{40}", started["commit"]):
         raise ValueError(
-            f"{run} was not trained from a commit. Its {train.RUN} says: "
+            f"{run} was not trained from a commit. Its {run_folder.RUN} says: "
             f"commit={started['commit']!r}"
         )
-    ran = json.loads((run / train.RECIPE).read_text())
     published = recipes.read(
         RECIPES / f"{weight_id}.toml", started["overrides"]
     )
     for table in recipes.TABLES:
-        if published.get(table) != ran.get(table):
+        if published.get(table) != record["recipe"].get(table):
             raise ValueError(
                 f"The table [{table}] of the recipe of {weight_id} is not the "
                 f"one that {run} was trained with"

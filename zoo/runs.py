@@ -5,7 +5,6 @@ file the history. NAME is that of the output folder,
 `NETWORK.DATASET_RESOLUTION.seedN`.
 """
 
-import csv
 import dataclasses
 import filecmp
 import json
@@ -13,10 +12,9 @@ import shutil
 from pathlib import Path
 
 from keras_attn.replacing import replacing
-from zoo import callbacks
 from zoo import json_files
 from zoo import recipe as recipes
-from zoo import train
+from zoo import run_folder
 
 FOLDER = Path("zoo/results/training")
 
@@ -62,10 +60,10 @@ def keep(folder):
         ValueError: if it and those of this network that are kept differ in
             more than their seed.
     """
-    record = record_of(folder)
+    record = run_folder.read(folder)
     name = folder.name
     history = history_of(name)
-    new = folder / callbacks.HISTORY
+    new = folder / run_folder.HISTORY
     if history.is_file() and not filecmp.cmp(history, new, shallow=False):
         raise FileExistsError(
             f"{history} is of another training. Give {folder} another name, "
@@ -83,26 +81,6 @@ def keep(folder):
 def history_of(name):
     """Return the path of the history of a run that is kept, by its name."""
     return FOLDER / f"{name}.csv"
-
-
-def record_of(folder):
-    """Return how a finished training was started, its recipe and its result.
-
-    Args:
-        folder: Path, an output folder of `zoo.train`.
-
-    Raises:
-        FileNotFoundError: if the training is not finished.
-    """
-    if not (folder / train.RESULT).is_file():
-        raise FileNotFoundError(
-            f"{folder} is no finished training: it has no {train.RESULT}"
-        )
-    return {
-        "started": json.loads((folder / train.RUN).read_text()),
-        "recipe": json.loads((folder / train.RECIPE).read_text()),
-        "result": json.loads((folder / train.RESULT).read_text()),
-    }
 
 
 def kept():
@@ -161,15 +139,6 @@ def _run(name, record, history):
         name=name,
         network=name.partition(".")[0],
         seed=record["recipe"]["training"]["seed"],
-        history=read_history(history),
+        history=run_folder.read_history(history),
         **record,
     )
-
-
-def read_history(path):
-    """Return the rows of a history as dictionaries of floats."""
-    with open(path, newline="") as file:
-        return [
-            {key: float(value) for key, value in row.items()}
-            for row in csv.DictReader(file)
-        ]

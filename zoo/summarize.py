@@ -20,9 +20,9 @@ import keras_attn
 from keras_attn.replacing import replacing
 from keras_attn.weights import manifest
 from zoo import markdown
+from zoo import run_folder
 from zoo import runs
 from zoo import tables
-from zoo import train
 
 README = Path("README.md")
 RESULTS = Path("zoo/results")
@@ -53,7 +53,7 @@ def main(
 
 
 def _keep(folder):
-    if folder.exists() and not (folder / train.RESULT).is_file():
+    if folder.exists() and not (folder / run_folder.RESULT).is_file():
         typer.echo(f"{folder} is left out: no finished training", err=True)
         return
     runs.keep(folder)

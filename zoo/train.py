@@ -9,7 +9,6 @@ TensorFlow), the weights of the last and the best epoch, and at the end
 started again.
 """
 
-import csv
 import json
 import math
 import os
@@ -26,10 +25,7 @@ import typer
 from zoo import json_files
 from zoo import processes
 from zoo import recipe as recipes
-
-RECIPE = "recipe.json"
-RUN = "run.json"
-RESULT = "result.json"
+from zoo import run_folder
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -84,21 +80,19 @@ def start(out, path, recipe, overrides, strategy=None):
     """
     import keras
 
-    from zoo import callbacks
-
-    if (out / RESULT).exists():
+    if (out / run_folder.RESULT).exists():
         raise FileExistsError(
-            f"The training in {out} is finished: it has a {RESULT}. Choose "
-            "another --out to train again."
+            f"The training in {out} is finished: it has a "
+            f"{run_folder.RESULT}. Choose another --out to train again."
         )
     commit, backend = _commit(), keras.backend.backend()
-    if (out / callbacks.BACKUP).exists():
-        if json.loads((out / RECIPE).read_text()) != recipe:
+    if (out / run_folder.BACKUP).exists():
+        if run_folder.read_recipe(out) != recipe:
             raise ValueError(
                 f"The training in {out} was started with another recipe: see "
-                f"its {RECIPE}. Choose another --out."
+                f"its {run_folder.RECIPE}. Choose another --out."
             )
-        started = json.loads((out / RUN).read_text())
+        started = json.loads((out / run_folder.RUN).read_text())
         if started["commit"] != commit:
             raise ValueError(
                 f"The training in {out} was started from another commit. Check "
@@ -120,8 +114,8 @@ def start(out, path, recipe, overrides, strategy=None):
         "commit": commit,
         "backend": backend,
     }
-    json_files.write(out / RUN, run)
-    json_files.write(out / RECIPE, recipe)
+    json_files.write(out / run_folder.RUN, run)
+    json_files.write(out / run_folder.RECIPE, recipe)
 
 
 def _command(path, overrides, strategy, backend):
@@ -222,9 +216,9 @@ def train(recipe, data_dir, out, strategy=None):
         raise
     seconds = time.time() - begin
     epochs = training["epochs"] - first_epoch
-    result = _result(out / callbacks.HISTORY, seconds / epochs)
-    json_files.write(out / RESULT, result)
-    (out / callbacks.BACKUP).unlink()
+    result = _result(out / run_folder.HISTORY, seconds / epochs)
+    json_files.write(out / run_folder.RESULT, result)
+    (out / run_folder.BACKUP).unlink()
     return result
 
 
@@ -260,15 +254,14 @@ def _check_shares(batch_size, validation_images, devices):
 
 
 def _result(history, seconds_per_epoch):
-    with open(history, newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = run_folder.read_history(history)
     last = rows[-1]
-    loss = float(last["val_loss"])
+    loss = last["val_loss"]
     return {
-        "top1": round(float(last["val_top1"]), 4),
-        "top5": round(float(last["val_top5"]), 4),
+        "top1": round(last["val_top1"], 4),
+        "top5": round(last["val_top5"], 4),
         "loss": round(loss, 4) if math.isfinite(loss) else None,
-        "best_top1": round(max(float(row["val_top1"]) for row in rows), 4),
+        "best_top1": round(max(row["val_top1"] for row in rows), 4),
         "seconds_per_epoch": round(seconds_per_epoch, 1),
     }
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import keras
+import numpy as np
 
 from keras_attn.applications import attention_types
 from keras_attn.layers import GlobalSelfAttention2D
@@ -31,12 +32,33 @@ class NormalizedGlobalSelfAttention2D(GlobalSelfAttention2D):
         return self.projection_norm(super()._project(pixels))
 
 
-def _normalized_attention(x, filters, strides, stage, name):
-    largest = attention_types.LARGEST_FEATURE
-    x = keras.layers.ReLU(largest, name=f"{name}_limit")(x)
-    return NormalizedGlobalSelfAttention2D(
-        filters, strides=strides, name=f"{name}_attention"
-    )(x)
+@keras.saving.register_keras_serializable(package="zoo")
+class LocalGlobalSelfAttention2D(GlobalSelfAttention2D):
+    """GSA whose position part begins by seeing what is near.
+
+    Each row of the tables is smaller by a factor of e than that of the pixel
+    before it, where the layer's own tables begin the same for all distances.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        for table in (self.column_table, self.row_table):
+            middle = table.shape[0] // 2
+            distances = np.abs(np.arange(table.shape[0]) - middle)
+            table.assign(table * np.exp(-distances)[:, None].astype("float32"))
+
+
+def _in_networks(layer_class):
+    """Return the attention type of networks with a layer in place of GSA."""
+
+    def mixing(x, filters, strides, stage, name):
+        largest = attention_types.LARGEST_FEATURE
+        x = keras.layers.ReLU(largest, name=f"{name}_limit")(x)
+        return layer_class(filters, strides=strides, name=f"{name}_attention")(
+            x
+        )
+
+    return attention_types.AttentionType(mixing=mixing)
 
 
 def _variant(name, **arguments):
@@ -49,7 +71,6 @@ VARIANTS = {
     "expatt_cauchy": _variant("expatt", kernel="cauchy"),
     "gsa_content": _variant("gsa", use_position=False),
     "gsa_position": _variant("gsa", use_content=False),
-    "gsa_normalized": attention_types.AttentionType(
-        mixing=_normalized_attention
-    ),
+    "gsa_normalized": _in_networks(NormalizedGlobalSelfAttention2D),
+    "gsa_local": _in_networks(LocalGlobalSelfAttention2D),
 }

@@ -1,54 +1,21 @@
 """AA: a tenth of each 3x3 convolution by softmax self-attention."""
 
+import functools
+
 from keras_attn.applications import resnets
 from keras_attn.applications.constructors import one_attention
 
-REFERENCE = "[Bello et al., 2019](https://arxiv.org/abs/1904.09925)"
-
-AAResNet34 = one_attention(
-    "AAResNet34",
-    resnets.AttnResNet34,
+_with_aa = functools.partial(
+    one_attention,
     "aa",
-    "ResNet-34 with attention-augmented convolutions.",
-    REFERENCE,
+    "AA",
+    "attention-augmented convolutions",
+    "[Bello et al., 2019](https://arxiv.org/abs/1904.09925)",
 )
 
-AAResNet50 = one_attention(
-    "AAResNet50",
-    resnets.AttnResNet50,
-    "aa",
-    "ResNet-50 with attention-augmented convolutions.",
-    REFERENCE,
-)
-
-AAResNet101 = one_attention(
-    "AAResNet101",
-    resnets.AttnResNet101,
-    "aa",
-    "ResNet-101 with attention-augmented convolutions.",
-    REFERENCE,
-)
-
-AAResNet152 = one_attention(
-    "AAResNet152",
-    resnets.AttnResNet152,
-    "aa",
-    "ResNet-152 with attention-augmented convolutions.",
-    REFERENCE,
-)
-
-AAResNet14Small = one_attention(
-    "AAResNet14Small",
-    resnets.AttnResNet14Small,
-    "aa",
-    "ResNet-14 Small with attention-augmented convolutions.",
-    REFERENCE,
-)
-
-AAResNet26Small = one_attention(
-    "AAResNet26Small",
-    resnets.AttnResNet26Small,
-    "aa",
-    "ResNet-26 Small with attention-augmented convolutions.",
-    REFERENCE,
-)
+AAResNet34 = _with_aa(resnets.AttnResNet34)
+AAResNet50 = _with_aa(resnets.AttnResNet50)
+AAResNet101 = _with_aa(resnets.AttnResNet101)
+AAResNet152 = _with_aa(resnets.AttnResNet152)
+AAResNet14Small = _with_aa(resnets.AttnResNet14Small)
+AAResNet26Small = _with_aa(resnets.AttnResNet26Small)

@@ -149,8 +149,18 @@ def any_attention(
     return construct
 
 
-def one_attention(name, base, attention, summary, reference):
-    """Return the constructor `base` with its attention type fixed."""
+def one_attention(attention, prefix, description, reference, base):
+    """Return the constructor `base` with its attention type fixed.
+
+    Args:
+        attention: Name of a registered attention type.
+        prefix: String, instead of the "Attn" in the name of `base`.
+        description: String, what the networks are with.
+        reference: String, the paper.
+        base: Constructor that `any_attention` made.
+    """
+    name = base.__name__.replace("Attn", prefix)
+    depth = base.__name__.removeprefix("AttnResNet").replace("Small", " Small")
     signature = inspect.signature(base)
     signature = signature.replace(
         parameters=[
@@ -168,7 +178,7 @@ def one_attention(name, base, attention, summary, reference):
     FIXED_ATTENTION[name] = attention
     _name(construct, name)
     construct.__doc__ = DOCSTRING.format(
-        summary=summary,
+        summary=f"ResNet-{depth} with {description}.",
         attention="",
         ids=f'`"{attended_architecture(base.architecture, attention)}.TAG"`',
         stem_strides=base.stem_strides,

@@ -5,47 +5,21 @@ for ExpAtt-ResNet-152, which these networks have: a tenth of the channels of
 every 3x3 convolution, from the third stage on, beside the convolution.
 """
 
+import functools
+
 from keras_attn.applications import resnets
 from keras_attn.applications.constructors import one_attention
 
-REFERENCE = "[Tan et al., 2021](https://arxiv.org/abs/2006.07872)"
-
-ExpAttResNet50 = one_attention(
-    "ExpAttResNet50",
-    resnets.AttnResNet50,
+_with_expatt = functools.partial(
+    one_attention,
     "expatt",
-    "ResNet-50 with explicitly modelled attention.",
-    REFERENCE,
+    "ExpAtt",
+    "explicitly modelled attention",
+    "[Tan et al., 2021](https://arxiv.org/abs/2006.07872)",
 )
 
-ExpAttResNet101 = one_attention(
-    "ExpAttResNet101",
-    resnets.AttnResNet101,
-    "expatt",
-    "ResNet-101 with explicitly modelled attention.",
-    REFERENCE,
-)
-
-ExpAttResNet152 = one_attention(
-    "ExpAttResNet152",
-    resnets.AttnResNet152,
-    "expatt",
-    "ResNet-152 with explicitly modelled attention.",
-    REFERENCE,
-)
-
-ExpAttResNet14Small = one_attention(
-    "ExpAttResNet14Small",
-    resnets.AttnResNet14Small,
-    "expatt",
-    "ResNet-14 Small with explicitly modelled attention.",
-    REFERENCE,
-)
-
-ExpAttResNet26Small = one_attention(
-    "ExpAttResNet26Small",
-    resnets.AttnResNet26Small,
-    "expatt",
-    "ResNet-26 Small with explicitly modelled attention.",
-    REFERENCE,
-)
+ExpAttResNet50 = _with_expatt(resnets.AttnResNet50)
+ExpAttResNet101 = _with_expatt(resnets.AttnResNet101)
+ExpAttResNet152 = _with_expatt(resnets.AttnResNet152)
+ExpAttResNet14Small = _with_expatt(resnets.AttnResNet14Small)
+ExpAttResNet26Small = _with_expatt(resnets.AttnResNet26Small)

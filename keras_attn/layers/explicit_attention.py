@@ -136,10 +136,7 @@ class ExplicitAttention2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape):
-        channels = feature_maps.known_channels(
-            type(self).__name__, input_shape, self.data_format
-        )
-        self.input_spec = feature_maps.input_spec(channels, self.data_format)
+        channels = feature_maps.fix_channels(self, input_shape)
         self.value_kernel = self.add_weight(
             name="value_kernel",
             shape=(channels, self.filters),

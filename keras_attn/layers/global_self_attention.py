@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_attn.layers import feature_maps
+from keras_attn.layers import position_tables
 
 
 @keras.saving.register_keras_serializable(package="keras_attn")
@@ -107,14 +108,11 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape):
-        channels = feature_maps.known_channels(
-            type(self).__name__, input_shape, self.data_format
-        )
-        self.input_spec = feature_maps.input_spec(channels, self.data_format)
+        channels = feature_maps.fix_channels(self, input_shape)
         # Before any variable is made, which a second try would make again.
         sizes = None
         if self.use_position:
-            sizes = feature_maps.table_sizes(self, input_shape)
+            sizes = position_tables.table_sizes(self, input_shape)
         self.kernel = self.add_weight(
             name="query_key_value_kernel",
             shape=(channels, 3 * self.filters),
@@ -124,7 +122,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             self._build_position(sizes)
 
     def _build_position(self, sizes):
-        feature_maps.add_tables(self, sizes)
+        position_tables.add_tables(self, sizes)
         self.column_norm = keras.layers.BatchNormalization(
             momentum=0.9,
             epsilon=1e-5,
@@ -135,7 +133,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         self.column_norm.build((None, None, None, self.filters))
 
     def load_own_variables(self, store):
-        fitted = feature_maps.fit_tables(self, store)
+        fitted = position_tables.fit_tables(self, store)
         for key in self.TABLES:
             # A sum over all pixels of a column or row, not an average: over
             # twice as many, half the weight keeps its size.
@@ -287,10 +285,10 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             ops.cast(queries, "float32"),
             (-1, self.num_heads, height, width, self.key_dim),
         )[:, :, row]
-        along_columns = feature_maps.relative_positions(
+        along_columns = position_tables.relative_positions(
             ops.cast(self.column_table, "float32"), height
         )[row]
-        along_row = feature_maps.relative_positions(
+        along_row = position_tables.relative_positions(
             ops.cast(self.row_table, "float32"), width
         )[column]
         # Each pixel of the query's row collects its column with the weights
@@ -326,7 +324,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             )
 
     def compute_output_shape(self, input_shape):
-        feature_maps.check_map_size(self, input_shape)
+        position_tables.check_map_size(self, input_shape)
         return feature_maps.strided_shape(
             input_shape, self.filters, self.strides, self.data_format
         )
@@ -363,7 +361,7 @@ def _attend_along_axis(query, value, table):
         the batch.
     """
     size, key_dim = ops.shape(query)[0], ops.shape(query)[-1]
-    positions = feature_maps.relative_positions(table, size)
+    positions = position_tables.relative_positions(table, size)
     positions = ops.transpose(ops.cast(positions, query.dtype), (0, 2, 1))
     # One matrix product a position, shared by the whole batch: far fewer and
     # larger ones than a product for each image, head and line of pixels.

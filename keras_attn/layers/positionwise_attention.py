@@ -47,9 +47,7 @@ class PositionwiseAttention2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape):
-        feature_maps.known_channels(
-            type(self).__name__, input_shape, self.data_format
-        )
+        feature_maps.known_channels(self, input_shape)
         self.convolution = keras.layers.Conv2D(
             1,
             self.kernel_size,

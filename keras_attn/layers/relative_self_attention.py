@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_attn.layers import feature_maps
+from keras_attn.layers import position_tables
 
 
 @keras.saving.register_keras_serializable(package="keras_attn")
@@ -81,12 +82,9 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape):
-        channels = feature_maps.known_channels(
-            type(self).__name__, input_shape, self.data_format
-        )
-        self.input_spec = feature_maps.input_spec(channels, self.data_format)
+        channels = feature_maps.fix_channels(self, input_shape)
         # Before any variable is made, which a second try would make again.
-        sizes = feature_maps.table_sizes(self, input_shape)
+        sizes = position_tables.table_sizes(self, input_shape)
         self.kernel = self.add_weight(
             name="query_key_value_kernel",
             shape=(channels, 2 * self.key_filters + self.filters),
@@ -97,10 +95,10 @@ class RelativeSelfAttention2D(keras.layers.Layer):
             shape=(self.filters, self.filters),
             initializer="glorot_uniform",
         )
-        feature_maps.add_tables(self, sizes)
+        position_tables.add_tables(self, sizes)
 
     def load_own_variables(self, store):
-        super().load_own_variables(feature_maps.fit_tables(self, store))
+        super().load_own_variables(position_tables.fit_tables(self, store))
 
     def call(self, inputs):
         features = feature_maps.to_channels_last(inputs, self.data_format)
@@ -161,7 +159,9 @@ class RelativeSelfAttention2D(keras.layers.Layer):
 
     def _position_logits(self, query, table):
         """Return `query . table[offset]` along the third axis, float32."""
-        positions = feature_maps.relative_positions(table, ops.shape(query)[2])
+        positions = position_tables.relative_positions(
+            table, ops.shape(query)[2]
+        )
         positions = ops.cast(positions, query.dtype)
         logits = ops.matmul(query, ops.transpose(positions, (0, 2, 1)))
         return ops.cast(logits, "float32")
@@ -219,7 +219,7 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         }
 
     def compute_output_shape(self, input_shape):
-        feature_maps.check_map_size(self, input_shape)
+        position_tables.check_map_size(self, input_shape)
         return feature_maps.strided_shape(
             input_shape, self.filters, 1, self.data_format
         )

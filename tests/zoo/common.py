@@ -1,9 +1,9 @@
 """A small recipe, and helpers of several tests."""
 
-import csv
 import tomllib
 
 from zoo import json_files
+from zoo import run_folder
 from zoo import train
 
 RECIPE = """
@@ -52,11 +52,7 @@ def small_recipe(**tables):
 
 def history(run):
     """Return the rows of a training, with numbers in them."""
-    with open(run / "history.csv") as file:
-        return [
-            {key: float(value) for key, value in row.items()}
-            for row in csv.DictReader(file)
-        ]
+    return run_folder.read_history(run / run_folder.HISTORY)
 
 
 def finished_run(
@@ -82,5 +78,5 @@ def finished_run(
         f"{columns}\n0,2.0,0.2,0.1\n1,1.0,0.95,{top1}\n"
     )
     result = {"top1": top1, "top5": 0.9, "best_top1": top1}
-    json_files.write(folder / train.RESULT, result)
+    json_files.write(folder / run_folder.RESULT, result)
     return folder

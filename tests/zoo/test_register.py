@@ -13,10 +13,10 @@ from keras_attn.weights import golden
 from keras_attn.weights import load_weights
 from keras_attn.weights import manifest
 from tests.zoo.common import RECIPE
-from zoo import callbacks
 from zoo import json_files
 from zoo import recipe as recipes
 from zoo import register
+from zoo import run_folder
 from zoo import train
 
 OVERRIDES = ["training.seed=3"]
@@ -44,17 +44,17 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     train.train(recipe, data_dir, run)
     keras.config.set_dtype_policy("float32")
 
-    started = json.loads((run / train.RUN).read_text())
-    json_files.write(run / train.RUN, started | {"commit": ""})
+    started = json.loads((run / run_folder.RUN).read_text())
+    json_files.write(run / run_folder.RUN, started | {"commit": ""})
     with pytest.raises(ValueError, match="not trained from a commit"):
         register.register(run, weight_id, data_dir)
-    json_files.write(run / train.RUN, started | {"commit": 40 * "0"})
+    json_files.write(run / run_folder.RUN, started | {"commit": 40 * "0"})
     published.write_text(f"{PUBLISHED}[training]\nepochs = 3")
     with pytest.raises(ValueError, match=r"\[training\]"):
         register.register(run, weight_id, data_dir)
     assert not Path("zoo/weights").exists()
     published.write_text(PUBLISHED)
-    (run / callbacks.BEST).unlink()  # what is published is the last epoch
+    (run / run_folder.BEST).unlink()  # what is published is the last epoch
     entry = register.register(run, weight_id, data_dir)
 
     document = json.loads(Path(manifest.FILE_NAME).read_text())
@@ -78,7 +78,7 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     last = CRAMResNet14Small(
         attention_stages=[3], classes=3, input_shape=(16, 16, 3)
     )
-    load_weights(last, run / callbacks.LAST)
+    load_weights(last, run / run_folder.LAST)
     for ours, theirs in zip(model.weights, last.weights):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
 

@@ -10,10 +10,10 @@ from tests.zoo.common import finished_run
 from zoo import json_files
 from zoo import markdown
 from zoo import plots
+from zoo import run_folder
 from zoo import runs
 from zoo import summarize
 from zoo import tables
-from zoo import train
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_an_unfinished_run_is_left_out(repository, capsys):
         finished_run(repository / f"plain.cifar100_32.seed{seed}", 0.6, seed)
         for seed in (0, 1)
     ]
-    (folders[0] / train.RESULT).unlink()
+    (folders[0] / run_folder.RESULT).unlink()
     summarize.app([str(folder) for folder in folders], standalone_mode=False)
     assert "seed0 is left out: no finished" in capsys.readouterr().err
     [run] = runs.kept()["cifar100"]
@@ -145,9 +145,9 @@ def test_seeds_of_different_backends_are_not_averaged(repository):
     for seed, backend in ((0, {}), (1, {"backend": "jax"})):
         name = f"plain.cifar100_32.seed{seed}"
         folder = finished_run(repository / name, 0.6, seed)
-        started = json.loads((folder / train.RUN).read_text())
+        started = json.loads((folder / run_folder.RUN).read_text())
         del started["backend"]  # as the first ones were kept
-        json_files.write(folder / train.RUN, started | backend)
+        json_files.write(folder / run_folder.RUN, started | backend)
     both = map(str, repository.glob("plain*"))
     with pytest.raises(SystemExit, match="recipes or backends"):
         summarize.app([*both], standalone_mode=False)

@@ -22,6 +22,7 @@ from tests.zoo.common import small_recipe
 from zoo import callbacks
 from zoo import json_files
 from zoo import network
+from zoo import run_folder
 from zoo import train
 
 
@@ -74,7 +75,7 @@ def test_another_recipe_does_not_go_on_with_a_training(tmp_path):
     # So far nothing was trained: a first try may have failed.
     train.start(tmp_path, tmp_path / "a.toml", other, [])
     assert json.loads((tmp_path / "recipe.json").read_text()) == other
-    (tmp_path / callbacks.BACKUP).touch()
+    (tmp_path / run_folder.BACKUP).touch()
     with pytest.raises(ValueError, match="another recipe"):
         train.start(tmp_path, tmp_path / "a.toml", small_recipe(), [])
 
@@ -82,7 +83,7 @@ def test_another_recipe_does_not_go_on_with_a_training(tmp_path):
 def test_another_commit_does_not_go_on_with_a_training(tmp_path):
     recipe = small_recipe()
     train.start(tmp_path, tmp_path / "a.toml", recipe, [])
-    (tmp_path / callbacks.BACKUP).touch()
+    (tmp_path / run_folder.BACKUP).touch()
     train.start(tmp_path, tmp_path / "a.toml", recipe, [])
     started = json.loads((tmp_path / "run.json").read_text())
     json_files.write(tmp_path / "run.json", started | {"commit": 40 * "0"})
@@ -103,7 +104,7 @@ def test_another_backend_does_not_go_on_with_a_training(tmp_path):
     """It would augment the images in another way."""
     recipe = small_recipe()
     train.start(tmp_path, Path("a.toml"), recipe, [], "none")
-    (tmp_path / callbacks.BACKUP).touch()
+    (tmp_path / run_folder.BACKUP).touch()
     started = json.loads((tmp_path / "run.json").read_text())
     assert started["command"].startswith(
         "python -m zoo.train a.toml --strategy none"
@@ -161,14 +162,14 @@ def test_the_result_is_that_of_the_last_epoch(tmp_path):
 def test_the_best_epoch_is_kept_beside_the_last(tmp_path):
     """Of all: also of those before a training went on."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    (tmp_path / callbacks.HISTORY).write_text("epoch,val_top1\n0,0.4\n")
+    (tmp_path / run_folder.HISTORY).write_text("epoch,val_top1\n0,0.4\n")
     made = callbacks.all_of(tmp_path, model, {"training": {}}, 1)
     [keep] = [c for c in made if isinstance(c, callbacks.KeepWeights)]
     for epoch, top1 in enumerate((0.3, 0.6, 0.5), 1):
         model.layers[0].kernel.assign([[epoch]])
         keep.on_epoch_end(epoch, {"val_top1": top1})
-        assert (tmp_path / callbacks.BEST).exists() == (epoch > 1)
-    for name, epoch in ((callbacks.BEST, 2), (callbacks.LAST, 3)):
+        assert (tmp_path / run_folder.BEST).exists() == (epoch > 1)
+    for name, epoch in ((run_folder.BEST, 2), (run_folder.LAST, 3)):
         model.load_weights(tmp_path / name)
         assert float(model.layers[0].kernel[0, 0]) == epoch
 
@@ -366,6 +367,7 @@ SLOWER = """
 import sys, time
 from zoo import callbacks, train
 from pathlib import Path
+from zoo import run_folder
 checked = callbacks.StopOnNaN.on_train_batch_end
 
 def wait(self, batch, logs=None):

@@ -60,12 +60,14 @@ def test_they_are_what_their_names_say():
     for layer in attention_of("gsa_position", GlobalSelfAttention2D):
         assert layer.use_position and not layer.use_content
     attention_of("gsa_normalized", variants.NormalizedGlobalSelfAttention2D)
-    limits = [
-        layer.max_value
-        for layer in network("gsa_normalized").layers
-        if layer.name.endswith("_limit")
-    ]
-    assert limits == [attention_types.LARGEST_FEATURE] * 2
+    attention_of("gsa_local", variants.LocalGlobalSelfAttention2D)
+    for name in ("gsa_normalized", "gsa_local"):
+        limits = [
+            layer.max_value
+            for layer in network(name).layers
+            if layer.name.endswith("_limit")
+        ]
+        assert limits == [attention_types.LARGEST_FEATURE] * 2
 
 
 def test_normalized_queries_keys_and_values():
@@ -80,3 +82,18 @@ def test_normalized_queries_keys_and_values():
         tensor = keras.ops.convert_to_numpy(tensor)
         np.testing.assert_allclose(tensor.mean(axis=(0, 2)), 0, atol=0.05)
         np.testing.assert_allclose(tensor.std(axis=(0, 2)), 1, atol=0.05)
+
+
+def test_a_local_start_falls_with_the_distance():
+    """By e a pixel on either side, where GSA's own tables stay as large."""
+    sizes = {}
+    for kind in (GlobalSelfAttention2D, variants.LocalGlobalSelfAttention2D):
+        keras.utils.set_random_seed(0)
+        layer = kind(512, num_heads=2)
+        layer.build((None, 3, 4, 6))
+        tables = layer.column_table, layer.row_table
+        sizes[kind] = [keras.ops.std(table, axis=1) for table in tables]
+    for plain, local, largest in zip(*sizes.values(), (2, 3)):
+        distances = abs(np.arange(-largest, largest + 1))
+        np.testing.assert_allclose(local / plain, np.exp(-distances), rtol=1e-5)
+        np.testing.assert_allclose(plain, 256**-0.5, rtol=0.2)

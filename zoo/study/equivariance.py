@@ -16,14 +16,11 @@ import numpy as np
 from keras import ops
 
 import keras_attn
-from keras_attn.weights import load_weights
 from keras_attn.weights import manifest
-from zoo import callbacks
 from zoo import data
 from zoo import equivariance
-from zoo import network
 from zoo import recipe as recipes
-from zoo import runs
+from zoo import run_folder
 from zoo.study.rectangles import rectangles_of_sum
 
 IMAGES = 2000  # the first validation images
@@ -102,11 +99,9 @@ def _open(source):
         entry = manifest.entry(str(source))
         recipe = recipes.of_command(entry.training["command"])
         return entry.id, keras_attn.load(entry.id).model, recipe, entry.training
-    record = runs.record_of(folder)
-    recipe = record["recipe"]
-    trained = network.build(recipe, recipe["data"]["evaluation_size"])
-    load_weights(trained, folder / callbacks.LAST)
-    return folder.name, trained, recipe, record["started"]
+    record = run_folder.read(folder)
+    trained = run_folder.load_network(folder)
+    return folder.name, trained, record["recipe"], record["started"]
 
 
 def no_moves(count):

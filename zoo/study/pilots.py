@@ -2,10 +2,9 @@
 
 import keras
 
-from zoo import callbacks
 from zoo import macs
 from zoo import network
-from zoo import runs
+from zoo import run_folder
 
 NOT_CHANGES = "training.epochs=", "training.seed="
 
@@ -29,9 +28,9 @@ def measure(folders):
 
 
 def _row(folder):
-    record = runs.record_of(folder)
+    record = run_folder.read(folder)
     started, recipe = record["started"], record["recipe"]
-    last = runs.read_history(folder / callbacks.HISTORY)[-1]
+    last = run_folder.read_history(folder / run_folder.HISTORY)[-1]
     changes = [
         override
         for override in started["overrides"]
