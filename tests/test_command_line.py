@@ -284,3 +284,55 @@ def test_help_and_list_do_not_wait_for_keras(arguments):
     modules = {line.split("|")[-1].strip() for line in done.stderr.split("\n")}
     assert "keras_attn.command_line" in modules
     assert not {"keras", "tensorflow"} & modules
+
+
+@pytest.mark.parametrize(
+    ("size", "names", "message"),
+    [(8, None, "no names of classes"), (None, ["a", "b"], "which size")],
+)
+def test_a_model_that_lacks_something_is_told_in_a_line(
+    tmp_path, size, names, message
+):
+    image = keras.Input((size, size, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    model = keras.Model(image, keras.layers.Dense(2)(pooled))
+    path = tmp_path / "a.keras"
+    if names is None:
+        model.save(path)
+    else:
+        keras_attn.Classifier(model, names).save(path)
+    result = run("classify", CAT, "--model", path, status=1)
+    assert message in result.stderr and result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_info_of_a_file_is_refused_in_a_line(tmp_path):
+    result = run("info", tmp_path / "a.keras", status=1)
+    assert "neither an id nor hf://ORG/NAME" in " ".join(result.stderr.split())
+
+
+def test_export_passes_on_what_it_is_told(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        keras_attn, "export", lambda *args, **kwargs: given.append(kwargs)
+    )
+    to = tmp_path / "a.tflite"
+    run("export", "a", "--to", to)
+    run(
+        *("export", "a", "--to", to, "--input-size", 40, "--batch-size", 2),
+        *("--quantize", "float16", "--overwrite"),
+    )
+    assert given[0] == {
+        "quantize": None,
+        "representative_data": None,
+        "input_size": None,
+        "batch_size": None,
+        "overwrite": False,
+    }
+    assert given[1] == {
+        "quantize": "float16",
+        "representative_data": None,
+        "input_size": 40,
+        "batch_size": 2,
+        "overwrite": True,
+    }

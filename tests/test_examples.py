@@ -113,7 +113,19 @@ def test_first_the_head_learns_then_all_at_a_tenth_of_the_rate(
     assert lower == pytest.approx(rate / 10)
 
 
-def test_batches_are_flipped_and_shifted():
+def test_batches_are_flipped():
+    """Some of them, not all: from dark to bright becomes bright to dark."""
+    augmented = runpy.run_path("examples/fine_tune.py")["augmented"]
+    ramp = np.tile(np.linspace(0, 255, 16), (64, 16, 1))[..., None]
+    images = ramp.repeat(3, -1).astype("uint8")
+    batches = tf.data.Dataset.from_tensors((images, np.arange(64)))
+    [(changed, _)] = augmented(batches)
+    middle = np.asarray(changed)[:, 4:12, 4:12].mean(axis=(1, 3))
+    flipped = middle[:, -1] < middle[:, 0]
+    assert 16 < flipped.sum() < 48
+
+
+def test_batches_are_shifted():
     augmented = runpy.run_path("examples/fine_tune.py")["augmented"]
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (8, 16, 16, 3), "uint8")

@@ -114,3 +114,17 @@ def test_long_captions_keep_their_ends_and_to_their_tiles():
     pen = ImageDraw.Draw(grid)
     assert explanation._shortened("a (87%)", pen) == "a (87%)"
     assert explanation._shortened(captions[0], pen).endswith("(87%)")
+
+
+def test_the_third_picture_is_below_the_first():
+    model = small_network("cram")
+    randomize(model)
+    images, white = some_images(3), Image.new("RGB", (40, 40), "white")
+    grid = explanation.draw(model, images, [white] * 3, ["name"] * 3)
+    alone = explanation.draw(model, images[2:], [white], ["name"])
+    width, height = alone.size
+    assert grid.size == (2 * width, 2 * height)
+    third = grid.crop((0, height, width, 2 * height))
+    difference = np.asarray(third, int) - np.asarray(alone, int)
+    assert np.abs(difference).max() <= 1
+    assert (np.asarray(grid)[height:, width:] == 255).all()

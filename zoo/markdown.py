@@ -162,7 +162,8 @@ def table_of_radii(rows):
     by_layer = {}
     for row in rows:
         layer = f"`{row['layer']}` | {row['map']:.0f} x {row['map']:.0f}"
-        by_layer.setdefault(layer, {})[row["id"]] = f"{row['after']:.2f}"
+        radius = f"{row['after']:.2f} ({row['image_pixels']:.0f})"
+        by_layer.setdefault(layer, {})[row["id"]] = radius
     lines = [
         f"| {layer} | {' | '.join(radii.get(name, '') for name in ids)} |"
         for layer, radii in by_layer.items()
@@ -175,10 +176,16 @@ def table_of_radius_effect(rows):
     """Return the rows of `zoo.study.radius_effect` as a Markdown table."""
     lines = [
         f"| `{row['id']}` | {row['radii']} | {row['images']} "
-        f"| {100 * row['top1']:.2f}{_plus_minus(row['top1_error'], digits=2)} |"
+        f"| {_with_error(row, 'top1')} | {_with_error(row, 'top1_anew')} |"
         for row in rows
     ]
-    return _markdown("| network | radii | images | top-1 (%) |", lines)
+    header = "| network | radii | images | top-1 (%) | with new statistics |"
+    return _markdown(header, lines)
+
+
+def _with_error(row, measure):
+    error = _plus_minus(row[f"{measure}_error"], digits=2)
+    return f"{100 * row[measure]:.2f}{error}"
 
 
 def table_of_equivariance(rows):

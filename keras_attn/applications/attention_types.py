@@ -155,7 +155,7 @@ def convolutional_block_attention(name):
 
 def rectangular_attention(name):
     # Trained from scratch there is no identity to preserve: the rectangle
-    # starts around the strongest features, and pays for its area.
+    # starts around the strongest features, and pays for its area (ours).
     return RectangularAttention2D(
         margin=1.0, area_penalty=0.1, saliency_initializer="ones", name=name
     )
@@ -175,8 +175,8 @@ ATTENTION_TYPES = {
     "gsa": AttentionType(mixing=global_self_attention),
     "expatt": AttentionType(stages=(3, 4, 5), mixing=explicit_attention),
     "aa": AttentionType(stages=(3, 4, 5), mixing=augmented_attention),
-    # One gate after stage 4: deep enough to know what matters, and its map is
-    # still fine enough to draw a rectangle on.
+    # One gate after stage 4, which is ours: deep enough to know what matters,
+    # and its map is still fine enough to draw a rectangle on.
     "cram": AttentionType(stages=(4,), stage_gate=rectangular_attention),
     "positionwise": AttentionType(
         stages=(4,), stage_gate=positionwise_attention

@@ -1,4 +1,5 @@
-"""CRAM: one attended rectangle after stage 4."""
+"""CRAM: one attended rectangle after stage 4, where the paper leaves open the
+place. So are its first rectangle and what it pays for its area, ours."""
 
 import functools
 

@@ -1,4 +1,7 @@
-"""GSA: global self-attention for every 3x3 convolution after the stem."""
+"""GSA: global self-attention for every 3x3 convolution after the stem.
+
+What it is given is limited to 16, which is ours, not the paper's.
+"""
 
 import functools
 
@@ -9,7 +12,7 @@ _with_gsa = functools.partial(
     one_attention,
     "gsa",
     "GSA",
-    "global self-attention",
+    "global self-attention of features up to 16, a limit of ours",
     "[Shen et al., 2020](https://arxiv.org/abs/2010.03019)",
 )
 

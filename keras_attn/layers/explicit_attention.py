@@ -68,8 +68,9 @@ class ExplicitAttention2D(keras.layers.Layer):
     edge of the map both forms divide by the same sum, so they agree exactly.
 
     Where the paper is not specific, this layer chooses: the kernels beyond
-    the Gaussian, rows that sum to one, `radius = 0.1 + softplus(weight)`, its
-    initial value, and for `strides` above one a query in the centre of each
+    the Gaussian, rows that sum to one, a radius for each layer (with
+    `num_heads`, each head), `radius = 0.1 + softplus(weight)`, its initial
+    value, and for `strides` above one a query in the centre of each
     `strides x strides` cell (or on the last pixel, if the centre of the last
     cell lies beyond it). No biases. That the values and the output are
     projected by 1x1 convolutions follows from the sizes of the paper's

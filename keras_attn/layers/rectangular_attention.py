@@ -39,6 +39,8 @@ class RectangularAttention2D(keras.layers.Layer):
       mean and a standard deviation of at most 1, whatever the size of the
       weights: the sharpness of the saliency is bounded, and training chooses
       what is salient, not how much.
+    - *The soft edge.* The formula above, its `sharpness`, and a plain product
+      with the mask, without a shortcut beside it.
     - *It starts as (almost) the identity.* The weights start at zero, the
       saliency is uniform, and the rectangle `margin` times as large as the
       map.

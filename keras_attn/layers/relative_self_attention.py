@@ -14,11 +14,10 @@ class RelativeSelfAttention2D(keras.layers.Layer):
     The attention branch of attention-augmented convolutions: multi-head
     attention of every pixel to every pixel, where the logit between two
     pixels is `(query . key + query . column_table[dy] + query . row_table[dx])
-    / sqrt(key_dim)`. All heads share the two learned tables. A 1x1 projection
-    follows.
+    / sqrt(key_dim)`. All heads share the two learned tables, which start with
+    the standard deviation `key_dim ** -0.5`. A 1x1 projection follows.
 
-    Where the paper is not specific, this layer chooses: no biases; tables
-    that start with the standard deviation `key_dim ** -0.5`.
+    Where the paper is not specific, this layer chooses: no biases.
 
     Args:
         filters: Integer, the channels of the values and of the output.

@@ -34,7 +34,7 @@ class ReZero(keras.layers.Wrapper):
 
     References:
         - [Bachlechner et al., 2020](https://arxiv.org/abs/2003.04887)
-        - [Wang et al., 2017](https://arxiv.org/abs/1704.06904), section 3.2,
+        - [Wang et al., 2017](https://arxiv.org/abs/1704.06904), section 3.1,
           for gates
     """
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import keras_attn
 from keras_attn import applications
 from keras_attn.applications import attention_types
 from keras_attn.layers import RelativeSelfAttention2D
@@ -353,9 +354,10 @@ for data_format in ("channels_last", "channels_first"):
     images = images.transpose(0, 3, 1, 2) if first else images
     for name in names:
         model = AttnResNet(
-            (1, 1, 1), width=16, stem_strides=1, classes=7,
+            (1, 1), width=16, stem_strides=1, classes=7,
             input_shape=images.shape[1:],
             attention=None if name == "None" else name,
+            attention_stages=[3] if name in ("cram", "positionwise") else None,
         )
         load_weights(model, f"{folder}/{name}.weights.h5")
         np.testing.assert_allclose(
@@ -370,9 +372,47 @@ def test_jax_agrees_in_both_data_formats_without_tensorflow(tmp_path):
     images = some_images()
     expected = {"images": images}
     for attention in ATTENTIONS:
-        model = small_network(attention, blocks_per_stage=(1, 1, 1))
+        is_of_stage = attention in ("cram", "positionwise")
+        model = small_network(
+            attention,
+            blocks_per_stage=(1, 1),
+            attention_stages=[3] if is_of_stage else None,
+        )
         randomize(model)
         model.save_weights(tmp_path / f"{attention}.weights.h5")
         expected[str(attention)] = np.asarray(model(images, training=False))
     np.savez(tmp_path / "arrays.npz", **expected)
     run_python(ON_JAX, tmp_path, *ATTENTIONS, backend="jax")
+
+
+def test_statistics_are_those_of_batches_with_a_momentum():
+    """Each batch moves them by a tenth of the way that is left."""
+    model = small_network(None, blocks_per_stage=(1,))
+    statistics = [w for w in model.weights if w.name.startswith("moving_")]
+    assert len(statistics) == 2 * 5  # a stem, a shortcut, a bottleneck
+    seen = []
+    for _ in range(3):
+        seen.append([np.array(value) for value in statistics])
+        model(some_images(), training=True)
+    for first, second, third in zip(*seen):
+        moved = second - first
+        np.testing.assert_allclose(third - second, 0.9 * moved, 1e-3, 1e-6)
+        assert np.abs(moved).max() > 1e-4
+
+
+def test_channels_first_where_keras_is_configured_so():
+    """Also the shapes that nobody gave."""
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert applications.AttnResNet((1,)).input_shape == (None, 3, 224, 224)
+        body = applications.AttnResNet((1,), include_top=False)
+        assert body.input_shape == (None, 3, None, None)
+        model = applications.ExpAttResNet14Small(weights="cifar100_32")
+        assert model.input_shape == (None, 3, 32, 32)
+        pyramid = keras_attn.feature_pyramid(
+            small_network(None, input_shape=(3, 32, 32))
+        )
+        heights = {name: x.shape[2] for name, x in pyramid.output.items()}
+        assert heights == {"P0": 32, "P1": 16, "P2": 8, "P3": 4}
+    finally:
+        keras.config.set_image_data_format("channels_last")

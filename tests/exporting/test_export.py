@@ -41,7 +41,7 @@ def images(count=8):
 
 def new_network(attention):
     return AttnResNet(
-        (1, 1, 1),
+        (1, 1),
         bottleneck=False,
         width=16,
         stem_strides=1,
@@ -95,6 +95,20 @@ def numbers_of_positions(model):
     )
 
 
+@pytest.fixture
+def converted_here(monkeypatch):
+    """Where the converter's own process, which imports TensorFlow once more,
+    is not what is tested."""
+
+    def convert(*arguments):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nobody sees those of the process
+            litert_converter.main(*map(str, arguments))
+
+    monkeypatch.setattr(litert, "_convert", convert)
+
+
+@pytest.mark.usefixtures("converted_here")
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_every_attention_type_in_every_format(attention, tmp_path):
     import onnxruntime
@@ -155,6 +169,7 @@ def in_float32(tmp_path_factory):
     return model, answers(model), path.stat().st_size
 
 
+@pytest.mark.usefixtures("converted_here")
 @pytest.mark.parametrize(
     ("quantize", "tolerance", "size"),
     # The answers to the next picture would be 0.18 away.
@@ -363,6 +378,7 @@ def test_half_precision_becomes_float32():
     np.testing.assert_allclose(answers(exported), answers(whole), atol=1e-5)
 
 
+@pytest.mark.usefixtures("converted_here")
 def test_a_file_of_half_precision_is_exported_in_float32(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -424,6 +440,7 @@ def test_policies_that_are_no_floats_are_kept():
     ]
 
 
+@pytest.mark.usefixtures("converted_here")
 def test_adapted_statistics_are_exported(tmp_path):
     image = keras.Input((SIZE, SIZE, 3))
     adapted = keras.layers.Normalization(dtype="float32")
@@ -525,6 +542,7 @@ def test_pictures_for_int8_are_chosen_from_all(tmp_path, conversions):
     assert len(set(np.diff(chosen))) == 1
 
 
+@pytest.mark.usefixtures("converted_here")
 def test_sizes_and_batches_can_be_fixed(tmp_path):
     file = keras_attn.export(
         WEIGHT,
@@ -759,3 +777,54 @@ def test_the_command_writes_files_of_their_kinds(tmp_path):
     details = json.loads((tmp_path / "a.json").read_text())
     assert details["quantize"] == "int8"
     assert "measured" not in said  # which a warning would say
+
+
+def test_pictures_are_scaled_as_the_classifier_says(tmp_path):
+    """Also after it was saved, and in a SavedModel, which serves files."""
+    image = keras.Input((4, 4, 3))
+    model = keras.Model(image, keras.layers.Flatten()(image) / 255)
+    names = [str(label) for label in range(48)]
+    random = np.random.default_rng(0)
+    picture = Image.fromarray(random.integers(0, 256, (10, 10, 3), "uint8"))
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    answers = {}
+    for interpolation in ("bilinear", "bicubic"):
+        classifier = keras_attn.Classifier(
+            model, names, None, None, interpolation
+        )
+        resampling = Image.Resampling[interpolation.upper()]
+        expected = np.asarray(picture.resize((4, 4), resampling))
+        np.testing.assert_array_equal(classifier.prepare(picture), expected)
+        path = tmp_path / f"{interpolation}.keras"
+        classifier.save(path)
+        saved = keras_attn.load(path)
+        assert saved.interpolation == interpolation
+        served = keras_attn.export(saved, tmp_path / interpolation)
+        served = tf.saved_model.load(served).signatures["serve_encoded"]
+        [answer] = served(tf.constant([content.getvalue()]))["probabilities"]
+        np.testing.assert_allclose(255 * answer, expected.ravel(), atol=3)
+        answers[interpolation] = expected.astype(int)
+        described = describe(saved, (None, 4, 4, 3))
+        assert described["input"]["interpolation"] == interpolation
+    # So that none could pass for the other.
+    assert np.abs(answers["bilinear"] - answers["bicubic"]).max() > 2 * 3
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.keras"])
+def test_a_saved_model_is_not_called_like_a_file(tmp_path, name):
+    with pytest.raises(ValueError, match=f"is a folder, no .*{name}"):
+        keras_attn.export(WEIGHT, tmp_path / name)
+
+
+def test_exporting_needs_tensorflow_and_channels_last(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.backend, "backend", lambda: "jax")
+        with pytest.raises(ValueError, match="backend is 'jax'"):
+            keras_attn.export(WEIGHT, tmp_path / "a")
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match="Exporting works with channels l"):
+            keras_attn.export(WEIGHT, tmp_path / "a")
+    finally:
+        keras.config.set_image_data_format("channels_last")

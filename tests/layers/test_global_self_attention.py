@@ -374,3 +374,21 @@ def test_loading_other_channels_is_still_an_error(tmp_path):
     target = keras.Model(inputs, layer(inputs))
     with pytest.raises(ValueError, match="shape"):
         target.load_weights(tmp_path / "gsa.weights.h5")
+
+
+def test_statistics_are_those_of_batches_with_a_momentum():
+    """Each batch moves them by a tenth of the way that is left."""
+    layer = GlobalSelfAttention2D(4, num_heads=2)
+    inputs = make_inputs()
+    built(layer, inputs.shape)
+    statistics = (
+        layer.column_norm.moving_mean,
+        layer.column_norm.moving_variance,
+    )
+    seen = []
+    for _ in range(3):
+        seen.append([to_numpy(value).copy() for value in statistics])
+        layer(inputs, training=True)
+    for first, second, third in zip(*seen):
+        assert np.abs(second - first).max() > 1e-3
+        np.testing.assert_allclose(third - second, 0.9 * (second - first), 1e-3)

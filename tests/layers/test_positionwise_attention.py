@@ -73,3 +73,18 @@ def test_attention_map_does_not_touch_the_statistics():
     before = to_numpy(layer.norm.moving_mean)
     layer.attention_map(inputs)
     np.testing.assert_array_equal(to_numpy(layer.norm.moving_mean), before)
+
+
+def test_statistics_are_those_of_batches_with_a_momentum():
+    """Each batch moves them by a tenth of the way that is left."""
+    layer = PositionwiseAttention2D(3)
+    inputs = make_inputs()
+    built(layer, inputs.shape)
+    statistics = layer.norm.moving_mean, layer.norm.moving_variance
+    seen = []
+    for _ in range(3):
+        seen.append([to_numpy(value).copy() for value in statistics])
+        layer(inputs, training=True)
+    for first, second, third in zip(*seen):
+        assert np.abs(second - first).max() > 1e-3
+        np.testing.assert_allclose(third - second, 0.9 * (second - first), 1e-3)

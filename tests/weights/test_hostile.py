@@ -217,6 +217,10 @@ def large_chunks(file, path):
     )
 
 
+def never_written(file, path):
+    file.create_dataset("layers/dense/vars/0", (3, 2), "float32")
+
+
 def strings(file, path):
     file["layers/dense/vars/0"] = ["a", "b"]
 
@@ -235,6 +239,7 @@ def nothing(file, path):
         (compressed_bomb, "is stored in chunks"),
         (sparse_bomb, "is stored in chunks"),
         (large_chunks, "is stored in chunks"),
+        (never_written, "needs 24 bytes, but 0 are stored"),
         (strings, "no array of numbers"),
         (nothing, "no array of numbers"),
     ],

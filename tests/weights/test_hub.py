@@ -1,5 +1,6 @@
 """Publishing to the Hub, and loading from it as people do."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -248,3 +249,29 @@ def test_the_command_line_takes_addresses(client, published):
     assert len(json.loads(printed)[0]["predictions"]) == 5, errors
     printed, errors = client.run(code, "info", f"hf://tester/{WEIGHT}")
     assert WEIGHT in printed, errors
+
+
+def test_an_address_in_the_manifest_is_the_weight_of_the_manifest(monkeypatch):
+    """Without a revision, or with its own; another is asked for."""
+    own = {"repository": "org/a", "revision": 40 * "1"}
+    pinned = dataclasses.replace(manifest.entry(WEIGHT), hub=own)
+    entries = {"b": manifest.entry(WEIGHT), WEIGHT: pinned}
+    monkeypatch.setattr(manifest, "entries", lambda: entries)
+    asked = []
+
+    def description(repository, revision):
+        asked.append((repository, revision))
+        raise FileNotFoundError
+
+    monkeypatch.setattr(hub_weights, "_description", description)
+    for address in ("hf://org/a", f"hf://org/a@{40 * '1'}"):
+        assert hub_weights.entry(address) is pinned
+    assert not asked
+    for address in (f"hf://org/a@{40 * '2'}", "hf://org/c", "hf://other/a"):
+        with pytest.raises(FileNotFoundError):
+            hub_weights.entry(address)
+    assert asked == [
+        ("org/a", 40 * "2"),
+        ("org/c", hub_weights.DEFAULT_REVISION),
+        ("other/a", hub_weights.DEFAULT_REVISION),
+    ]

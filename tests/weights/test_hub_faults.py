@@ -35,10 +35,12 @@ except (OSError, ValueError) as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
 
-# The client waits between its tries, longer each time.
+# The client waits between its tries, longer each time, and for whole seconds.
 IMPATIENT = """
 import time
+import huggingface_hub.constants
 time.sleep = lambda seconds: None
+huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT = 0.2
 """
 
 SMALL_FILES_ONLY = """

@@ -15,6 +15,7 @@ from keras_attn import applications
 from keras_attn.weights import files
 from keras_attn.weights import golden
 from keras_attn.weights import manifest
+from tests.applications.common import small_network
 from tests.subprocesses import run_python
 from zoo import macs
 
@@ -286,7 +287,9 @@ def test_a_classifier_loads_without_the_loss_it_was_trained_with(
     tmp_path, of_whom
 ):
     """Compiled if Keras knows the loss, and to predict in either case."""
-    classifier = keras_attn.load(WEIGHT, classes=["cat", "dog"])
+    classifier = keras_attn.Classifier(
+        small_network(None, blocks_per_stage=(1,), classes=2), ["cat", "dog"]
+    )
 
     def of_ones_own(y_true, y_pred):
         return keras.ops.mean(keras.ops.square(y_true - y_pred))
@@ -423,12 +426,31 @@ def test_as_many_other_classes_begin_with_a_random_classifier(caplog):
         (len(names), True),
     ):
         classifier = keras_attn.load(WEIGHT, classes=classes)
-        kernels = [
-            keras.ops.convert_to_numpy(x.model.get_layer("predictions").kernel)
-            for x in (classifier, published)
-        ]
-        assert np.array_equal(*kernels) == kept
+        pairs = zip(
+            *(
+                x.model.get_layer("predictions").get_weights()
+                for x in (classifier, published)
+            )
+        )
+        assert [np.array_equal(*pair) for pair in pairs] == [kept, kept]
         assert ("reinitialized" in str(classifier.load_report)) != kept
         assert ("reinitialized" in caplog.text) != kept
         caplog.clear()
     assert classifier.class_names == published.class_names
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"classes": 2}, {"input_shape": (8, 8, 3)}, {"verify": True}]
+)
+def test_a_file_of_keras_is_loaded_as_it_is(tmp_path, arguments):
+    with pytest.raises(ValueError, match="a.keras is loaded as it is"):
+        keras_attn.load(tmp_path / "a.keras", **arguments)
+
+
+def test_loading_needs_channels_last():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match="works with channels last"):
+            keras_attn.load(WEIGHT)
+    finally:
+        keras.config.set_image_data_format("channels_last")

@@ -62,23 +62,25 @@ def test_radii_are_a_line_for_each_layer_and_a_column_for_each_network():
         {"id": "a", "layer": "second", "map": 4, "after": 2},
         {"id": "b", "layer": "second", "map": 4, "after": 0.5},
     ]
+    for row in rows:
+        row["image_pixels"] = 32 / row["map"] * row["after"]
     assert markdown.table_of_radii(rows).splitlines() == [
         "| layer | map | `a` | `b` |",
         "|---|---|---|---|",
-        "| `first` | 8 x 8 | 1.23 |  |",
-        "| `second` | 4 x 4 | 2.00 | 0.50 |",
+        "| `first` | 8 x 8 | 1.23 (5) |  |",
+        "| `second` | 4 x 4 | 2.00 (16) | 0.50 (4) |",
     ]
 
 
 def test_the_effect_of_radii_is_a_line_for_each_setting():
     rows = [
         {"id": "a", "radii": radii, "images": 10, "top1": top1}
-        | {"top1_error": error}
+        | {"top1_error": error, "top1_anew": 0.6, "top1_anew_error": error}
         for radii, top1, error in (("as trained", 0.5, 0.0), (2.0, 0.4, 0.003))
     ]
     assert markdown.table_of_radius_effect(rows).splitlines()[2:] == [
-        "| `a` | as trained | 10 | 50.00 |",
-        "| `a` | 2.0 | 10 | 40.00 ± 0.30 |",
+        "| `a` | as trained | 10 | 50.00 | 60.00 |",
+        "| `a` | 2.0 | 10 | 40.00 ± 0.30 | 60.00 ± 0.30 |",
     ]
 
 

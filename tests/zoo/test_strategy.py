@@ -238,6 +238,7 @@ def test_two_processes_train_as_one_does_on_jax(data_dir, tmp_path):
                 **os.environ,
                 "KERAS_BACKEND": "jax",
                 "JAX_PLATFORMS": "cpu",
+                "XLA_FLAGS": "--xla_backend_optimization_level=0",
                 "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
                 "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
                 "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",

@@ -16,7 +16,9 @@ from PIL import Image
 from keras_attn.applications import AttnResNet
 from keras_attn.layers import ExplicitAttention2D
 from keras_attn.layers import RectangularAttention2D
+from tests.zoo.common import ONE_SIZE
 from tests.zoo.common import finished_run
+from tests.zoo.common import small_recipe
 from zoo import data
 from zoo import equivariance
 from zoo import markdown
@@ -713,11 +715,12 @@ def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
         for layer in network.layers
         if isinstance(layer, ExplicitAttention2D)
     ]
-    seen = []
+    seen, means = [], []
     labels = data.load("tiny_imagenet", data_dir, "val").labels
 
     def predict(images):
         seen.append([float(layer.radius[0]) for layer in layers])
+        means.append(keras.ops.convert_to_numpy(norm.moving_mean))
         answers = np.eye(3)[labels]
         if seen[-1][0] > 29:
             answers[:3] = np.roll(answers[:3], 1, axis=1)
@@ -730,26 +733,42 @@ def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
         lambda _: types.SimpleNamespace(model=network),
     )
     entry = types.SimpleNamespace(
-        metrics={"tiny_imagenet": {}}, input={"size": 16}
+        metrics={"tiny_imagenet": {}},
+        input={"size": 16},
+        training={"command": "a"},
     )
     monkeypatch.setattr(radius_effect.manifest, "entry", lambda _: entry)
-    for layer in layers:
-        layer.radius_weight.assign(np.ones(layer.radius_weight.shape))
+    recipe = small_recipe(training={"batch_size": 4}, data=ONE_SIZE)
+    monkeypatch.setattr(radius_effect.recipes, "of_command", lambda _: recipe)
+    trained = list(range(1, len(layers) + 1))
+    for layer, radius in zip(layers, trained):
+        radius_effect._set(layer, radius)
+    [norm, *_] = [
+        layer
+        for layer in network.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    old = keras.ops.convert_to_numpy(norm.moving_mean)
     rows = radius_effect.measure("a", data_dir)
-    assert [(row["radii"], row["top1"]) for row in rows] == [
-        ("as trained", 1.0),
-        (2.0, 1.0),
-        (30.0, 0.5),
-    ]
-    assert {row["images"] for row in rows} == {6}
+    half = pytest.approx(0.5 / 6**0.5, abs=1e-4)
     # Differences of 1 and 0 in equal shares deviate by a half.
-    assert [row["top1_error"] for row in rows] == [
-        0,
-        0,
-        pytest.approx(0.5 / 6**0.5, abs=1e-4),
+    assert [(row["radii"], row["top1"], row["top1_error"]) for row in rows] == [
+        ("as trained", 1.0, 0),
+        ("in the reverse order", 1.0, 0),
+        (0.5, 1.0, 0),
+        (1.0, 1.0, 0),
+        (2.0, 1.0, 0),
+        (30.0, 0.5, half),
     ]
-    for used, wanted in zip(seen[1:], (2, 30)):
-        assert used == pytest.approx([wanted] * len(layers), rel=1e-5)
+    assert [row["top1_anew"] for row in rows] == [1, 1, 1, 1, 1, 0.5]
+    assert {row["images"] for row in rows} == {6}
+    # Each set twice: with old statistics and with new ones.
+    wanted = [trained, trained[::-1]]
+    wanted += [[radius] * len(layers) for radius in radius_effect.RADII]
+    for index, used in enumerate(seen):
+        assert used == pytest.approx(wanted[index // 2], rel=1e-5)
+        fresh = not np.allclose(means[index], old, rtol=1e-3)
+        assert fresh == (index % 2 == 1)
 
 
 def test_a_network_without_radii_is_an_error():

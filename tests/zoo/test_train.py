@@ -22,6 +22,7 @@ from tests.zoo.common import small_recipe
 from zoo import callbacks
 from zoo import json_files
 from zoo import network
+from zoo import recipe as recipes
 from zoo import run_folder
 from zoo import train
 
@@ -239,11 +240,8 @@ def test_a_killed_training_goes_on_to_the_same_result(data_dir, tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE.replace("epochs = 2", "epochs = 4"))
     runs = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(
-        command(path, "--data-dir", data_dir, "--out", runs[0]),
-        check=True,
-        capture_output=True,
-    )
+    runs[0].mkdir()
+    train.train(recipes.read(path), data_dir, runs[0])
     arguments = command(path, "--data-dir", data_dir, "--out", runs[1])
     process = subprocess.Popen(
         [sys.executable, "-c", SLOWER, *arguments[3:]],
@@ -367,7 +365,6 @@ SLOWER = """
 import sys, time
 from zoo import callbacks, train
 from pathlib import Path
-from zoo import run_folder
 checked = callbacks.StopOnNaN.on_train_batch_end
 
 def wait(self, batch, logs=None):

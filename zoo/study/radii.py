@@ -14,34 +14,36 @@ def measure(ids):
         ids: Ids of published weights.
 
     Returns:
-        A list of dictionaries: `id`, `layer`, the size of the `map` and the
-        radii `before` and `after` training, all in pixels of that map.
+        A list of dictionaries: `id`, `layer`, the size of the `map`, the radii
+        `before` and `after` training, all in pixels of that map, and the last
+        in pixels of the image (`image_pixels`).
 
     Raises:
         ValueError: for a network without ExpAtt.
     """
     rows = []
     for weight_id in ids:
-        for layer in _layers(weight_id):
-            radius = keras.ops.convert_to_numpy(layer.radius)
+        model = keras_attn.load(weight_id).model
+        for layer in _layers(model, weight_id):
+            size = layer.input.shape[1]
+            radius = float(np.mean(keras.ops.convert_to_numpy(layer.radius)))
             rows.append(
                 {
                     "id": weight_id,
                     "layer": layer.name,
-                    "map": layer.input.shape[1],
+                    "map": size,
                     "before": layer.initial_radius,
-                    "after": round(float(np.mean(radius)), 3),
+                    "after": round(radius, 3),
+                    "image_pixels": round(
+                        radius * model.input_shape[1] / size, 2
+                    ),
                 }
             )
     return rows
 
 
-def _layers(weight_id):
-    layers = [
-        layer
-        for layer in keras_attn.load(weight_id).model.layers
-        if isinstance(layer, ExplicitAttention2D)
-    ]
+def _layers(model, weight_id):
+    layers = [x for x in model.layers if isinstance(x, ExplicitAttention2D)]
     if not layers:
         raise ValueError(f"{weight_id} has no layer of ExpAtt")
     return layers

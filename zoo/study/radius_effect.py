@@ -1,5 +1,7 @@
 """Do the radii of ExpAtt matter, once it is trained?"""
 
+import itertools
+
 import keras
 import numpy as np
 
@@ -7,13 +9,19 @@ import keras_attn
 from keras_attn.layers import ExplicitAttention2D
 from keras_attn.weights import manifest
 from zoo import data
+from zoo import recipe as recipes
 from zoo.study.faithfulness import means
 
-RADII = 2.0, 30.0  # the first is that before training
+RADII = 0.5, 1.0, 2.0, 30.0  # those before training are 2
+BATCHES = 50  # of training images, for new statistics
 
 
 def measure(weight_id, data_dir):
-    """Return a row for the network as it is, and for each other radius.
+    """Return a row for the network as it is, and for each other set of radii.
+
+    Every set is measured twice: with the network's statistics of batch
+    normalisation, which other radii do not fit, and with those of augmented
+    training images, anew, as a user of other radii would have them.
 
     Args:
         weight_id: Id of a published ExpAtt network.
@@ -21,9 +29,9 @@ def measure(weight_id, data_dir):
 
     Returns:
         A list of dictionaries: `id`, `radii` (those of all layers, in pixels
-        of their maps), how many `images`, `top1` on them, and
-        `top1_error`, the standard error of the difference from the network as
-        it is.
+        of their maps), how many `images`, `top1` on them, `top1_anew` with new
+        statistics, and `top1_error` and `top1_anew_error`, the standard errors
+        of the differences from the network with its own radii.
 
     Raises:
         ValueError: if the network has no ExpAtt.
@@ -39,20 +47,33 @@ def measure(weight_id, data_dir):
     [data_set] = entry.metrics
     split = data.load(data_set, data_dir, "val")
     batches = list(data.evaluation_batches(split, entry.input["size"]))
-    as_trained = _right(model, batches)
-    rows = [_row(weight_id, "as trained", as_trained, as_trained)]
-    for radius in RADII:
-        for layer in layers:
+    training = _training_images(entry, data.load(data_set, data_dir, "train"))
+    trained = [float(np.mean(layer.radius)) for layer in layers]
+    sets = {"as trained": None, "in the reverse order": trained[::-1]}
+    sets |= {radius: [radius] * len(layers) for radius in RADII}
+    weights = model.get_weights()
+    rows, reference = [], None
+    for name, radii in sets.items():
+        model.set_weights(weights)
+        for layer, radius in zip(layers, radii or ()):
             _set(layer, radius)
-        rows.append(_row(weight_id, radius, _right(model, batches), as_trained))
+        right = {"top1": _right(model, batches)}
+        for images in training:
+            model(images, training=True)
+        right["top1_anew"] = _right(model, batches)
+        reference = reference or right
+        everything = np.full(len(split), True)
+        row = means(right, reference, everything)
+        rows.append({"id": weight_id, "radii": name, **row})
     keras.utils.clear_session()
     return rows
 
 
-def _row(weight_id, radii, right, reference):
-    everything = np.full(len(right), True)
-    measured = means({"top1": right}, {"top1": reference}, everything)
-    return {"id": weight_id, "radii": radii, **measured}
+def _training_images(entry, split):
+    """Return batches as the network was trained on them."""
+    recipe = recipes.of_command(entry.training["command"])
+    batches = data.training_batches(split, recipe)
+    return [images for images, _ in itertools.islice(iter(batches), BATCHES)]
 
 
 def _right(model, batches):
