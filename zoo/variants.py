@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_attn.applications import attention_types
 from keras_attn.layers import GlobalSelfAttention2D
+from keras_attn.layers import RectangularAttention2D
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -61,6 +62,10 @@ def _in_networks(layer_class):
     return attention_types.AttentionType(mixing=mixing)
 
 
+def _gate_that_begins_as_the_identity(name):
+    return RectangularAttention2D(name=name)
+
+
 def _variant(name, **arguments):
     attention = attention_types.get(name)
     mixing = functools.partial(attention.mixing, **arguments)
@@ -72,5 +77,9 @@ VARIANTS = {
     "gsa_content": _variant("gsa", use_position=False),
     "gsa_position": _variant("gsa", use_content=False),
     "gsa_normalized": _in_networks(NormalizedGlobalSelfAttention2D),
+    # Nothing is taken away at first, and nothing has to be.
+    "cram_identity": attention_types.AttentionType(
+        stages=(4,), stage_gate=_gate_that_begins_as_the_identity
+    ),
     "gsa_local": _in_networks(LocalGlobalSelfAttention2D),
 }

@@ -7,6 +7,7 @@ import pytest
 from keras_attn.applications import attention_types
 from keras_attn.layers import ExplicitAttention2D
 from keras_attn.layers import GlobalSelfAttention2D
+from keras_attn.layers import RectangularAttention2D
 from zoo import network as networks
 from zoo import variants
 
@@ -29,7 +30,8 @@ def network(name):
 def attention_of(name, kind):
     model = network(name)
     found = [layer for layer in model.layers if isinstance(layer, kind)]
-    assert len(found) == 2, "one in place of each 3x3 convolution"
+    # One in place of each 3x3 convolution, or after the stage.
+    assert len(found) == (1 if name == "cram_identity" else 2)
     return found
 
 
@@ -61,6 +63,8 @@ def test_they_are_what_their_names_say():
         assert layer.use_position and not layer.use_content
     attention_of("gsa_normalized", variants.NormalizedGlobalSelfAttention2D)
     attention_of("gsa_local", variants.LocalGlobalSelfAttention2D)
+    [gate] = attention_of("cram_identity", RectangularAttention2D)
+    assert gate.starts_as_identity and gate.area_penalty == 0
     for name in ("gsa_normalized", "gsa_local"):
         limits = [
             layer.max_value
