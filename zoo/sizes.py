@@ -22,9 +22,9 @@ MACS_TOLERANCE = 0.01
 # Constructor: published parameters in millions, published 2 x MACs in billions.
 PUBLISHED = {
     "AttnResNet34": (21.8, 7.4),
-    "AttnResNet50": (25.56, 8.2),
-    "AttnResNet101": (44.55, 15.6),
-    "AttnResNet152": (60.19, 23.0),
+    "AttnResNet50": (25.6, 8.2),
+    "AttnResNet101": (44.5, 15.6),
+    "AttnResNet152": (60.2, 23.0),
     "GSAResNet38": (14.2, 5.9),
     "GSAResNet50": (18.1, 7.2),
     "GSAResNet101": (30.4, 12.2),

@@ -18,9 +18,16 @@ one run. Read them as ratios: the milliseconds are those of the machine below.
 
 A *forward* pass is inference; a *step* is a forward and a backward pass for
 the inputs and all weights, batch normalisation training. Layers keep the
-width of their map; ExpAtt and AA attend with a tenth of it, as in their
-networks. `gsa-pytorch` is the only other package of GSA we know, here without
-the output projection that the paper does not have ("as shipped": with it).
+width of their map; ExpAtt and AA attend with a tenth of it, AA with its keys
+at least 160 wide, as in their networks, which have none of them on the largest
+maps here. `gsa-pytorch` is the only other package of GSA we know, here without
+the output projection that the paper does not have ("as shipped": with it). It
+runs as PyTorch does by default: eagerly, not compiled, and channels first.
+Keras's `MultiHeadAttention` has an output projection and biases, and no
+positions.
+
+Differences of a few per cent say nothing: a network with a gate can come out
+faster here than the same network without.
 """
 
 
@@ -72,7 +79,9 @@ def run(folder):
         "One operation at a time, batch 16, milliseconds.\n",
         _profile(rows["profile"]),
         "## Memory of a step\n",
-        "MiB beyond what the process had before, each in a fresh process.\n",
+        "MiB beyond what the process had before, each in a fresh process; "
+        "layers with batch 32. What a first call loads counts, too, which is "
+        "much of the small figures.\n",
         _memory(rows["memory"]),
         "## Starting up\n",
         _table(

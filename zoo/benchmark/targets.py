@@ -7,9 +7,12 @@ from zoo.benchmark import measured
 
 def reached(layers, rows):
     """Return pairs of a target and what was measured."""
-    pytorch, dense, shares = [], [], []
+    pytorch, forward, dense, shares = [], [], [], []
     for (size, _, _), subjects in layers.cases():
         pytorch.append(measured.ratio(subjects, "gsa_pytorch", "gsa", "step"))
+        forward.append(
+            measured.ratio(subjects, "gsa_pytorch", "gsa", "forward")
+        )
         if size >= 28 and "multi_head_attention" in subjects:
             dense.append(
                 measured.ratio(subjects, "multi_head_attention", "gsa", "step")
@@ -35,7 +38,8 @@ def reached(layers, rows):
             "backward, at every size",
             f"{min(pytorch):.2f} to {max(pytorch):.2f} x, median "
             f"{np.median(pytorch):.2f}; 2 or more at "
-            f"{sum(x >= 2 for x in pytorch)} of {len(pytorch)} sizes",
+            f"{sum(x >= 2 for x in pytorch)} of {len(pytorch)} sizes (forward "
+            f"alone {min(forward):.2f} to {max(forward):.2f} x)",
         ),
         (
             "GSA faster than MultiHeadAttention from 28 x 28 on",
@@ -82,8 +86,8 @@ def explanations(layers, rows, rate):
             _why_explicit_attention_is_slow(layers),
             "AttnResNet50 has its stride in the 3x3 convolutions (4.09 G "
             "multiply-adds, ResNet v1.5), keras.applications.ResNet50 in the "
-            "1x1 convolutions before them (3.86 G): 6 % more work. Its "
-            "convolutions have no biases, which pays in a training step.",
+            "1x1 convolutions before them (3.86 G): 6 % more work, beside "
+            "its preprocessing, which is inside.",
             _where_gsa_networks_lose(rows),
             _whether_xla_pays(layers),
             "No GPU was at hand: JAX was measured on the CPU.",
@@ -100,28 +104,22 @@ def _why_not_twice_gsa_pytorch(layers, rate):
     ]
     if not slower:
         return None
-    wide = [subjects for (_, width, _), subjects in slower if width >= 256]
-    needed = [rate_for_twice(subjects, rate) for subjects in wide]
-    has = [
-        measured.least_step(subjects["gsa"], rate)
-        / subjects["gsa"]["step_best_ms"]
-        for subjects in wide
-    ]
-    single = [
-        subjects["gsa"]["step_best_ms"]
-        for (_, width, batch), subjects in slower
-        if width < 256 and batch == 1
-    ]
+    needed = [rate_for_twice(subjects, rate) for _, subjects in slower]
+    has, projection = [], []
+    for (size, width, batch), subjects in slower:
+        milliseconds = subjects["gsa"]["step_best_ms"]
+        least = measured.least_step(subjects["gsa"], rate)
+        has.append(least / milliseconds)
+        # To queries, keys and values, and twice as much for its gradients.
+        macs = 3 * 3 * (width * size) ** 2 * batch
+        projection.append(1e3 * macs / rate / milliseconds)
     return (
-        f"GSA is not twice as fast as gsa-pytorch at {len(slower)} sizes. "
-        f"{len(wide)} of them are 256 or 512 wide: there both spend most of "
-        "their time on the projection to queries, keys and values, one plain "
-        f"matrix product. GSA runs at {min(has):.0%} to {max(has):.0%} of the "
-        f"machine's rate, and twice would take {min(needed):.0%} to "
-        f"{max(needed):.0%}. {len(single)} are narrower with a batch of one: a "
-        f"step of {min(single):.1f} to {max(single):.1f} ms is about a hundred "
-        "small operations with a fixed cost each. The others are 64 or 128 "
-        "wide with a large batch, where copies between layouts weigh most."
+        f"GSA is not twice as fast as gsa-pytorch at {len(slower)} sizes. Its "
+        f"steps run at {min(has):.0%} to {max(has):.0%} of the machine's rate "
+        "of large matrix products there, and twice the speed would take "
+        f"{min(needed):.0%} to {max(needed):.0%}. At that rate the projection "
+        "to queries, keys and values, which both have, would be "
+        f"{min(projection):.0%} to {max(projection):.0%} of GSA's step."
     )
 
 
@@ -139,8 +137,8 @@ def _why_explicit_attention_is_slow(layers):
         f"ExpAtt's branch takes 10 % or more in {len(slow)} cases, all with a "
         f"batch of {batches} and blocks of at most "
         f"{max(ms for _, ms in slow):.1f} ms: the fixed cost of its some "
-        "thirty operations and of calling TensorFlow, about 0.2 ms, which a "
-        "branch inside a network pays in part only."
+        "thirty operations and of calling TensorFlow, which a branch inside a "
+        "network pays in part only."
     )
 
 
@@ -174,8 +172,8 @@ def _where_gsa_networks_lose(rows):
         "attention in stages 2 and 3, whose position part makes a number for "
         "each pixel, head and pixel of the same line (at 56 x 56 x 64 seven "
         "times the map) and multiplies matrices of only 56 x 56 x 8. They "
-        "wait for memory: a kernel that keeps them in the cache would change "
-        "that, and neither TensorFlow nor XLA makes one."
+        "probably wait for memory, which a kernel that keeps them in the cache "
+        "would change; neither TensorFlow nor XLA makes one."
     )
 
 
@@ -185,6 +183,8 @@ def _whether_xla_pays(layers):
         / layers.rows[("tensorflow", "float32", *case)]["gsa"]["step_best_ms"]
         for case, subjects in layers.cases("tensorflow_xla")
     ]
+    if not ratios:
+        return None
     return (
         f"Compiled with XLA, GSA takes {min(ratios):.2f} to "
         f"{max(ratios):.2f} x the time of TensorFlow without. No part is "
