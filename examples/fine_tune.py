@@ -28,7 +28,12 @@ from keras_attn import images
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="One folder a class.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="One folder a class; with --data, where TFDS keeps its data."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="A .keras file to write.")],
     model: Annotated[
         str, typer.Option(help="Id of a pretrained network, or hf://ORG/NAME.")
@@ -44,7 +49,8 @@ def main(
     body_epochs: Annotated[int, typer.Option(min=0)] = 15,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     learning_rate: Annotated[
-        float, typer.Option(help="Of the new classifier.")
+        float,
+        typer.Option(help="Of the new classifier; a tenth of it for the body."),
     ] = 1e-3,
     from_scratch: Annotated[
         bool,

@@ -14,6 +14,8 @@ import numpy as np
 from keras_attn import applications
 from keras_attn import images as image_files
 from keras_attn.applications import attention_types
+from keras_attn.layers.feature_maps import positive_integer
+from keras_attn.rebuilding import has_graph
 from keras_attn.replacing import replacing
 from keras_attn.weights import files
 from keras_attn.weights import golden
@@ -35,7 +37,8 @@ class Classifier:
     """A pretrained network, its class names and its metadata.
 
     Attributes:
-        model: The `keras.Model`: pixels from 0 to 255 in, probabilities out.
+        model: The `keras.Model`: images with pixels from 0 to 255 in,
+            probabilities `(batch, classes)` out.
         class_names: Tuple of strings in the order of the outputs, or `None`
             where the classifier was replaced by one of other classes. They
             hold no control characters, which terminals would obey.
@@ -67,7 +70,7 @@ class Classifier:
             )
         if class_names is not None:
             class_names = _names("class_names", class_names)
-            _check_names(class_names, model.output_shape[-1])
+            _check_names(class_names, model)
         self.model = model
         self.class_names = class_names
         self.metadata = metadata
@@ -170,14 +173,14 @@ class Classifier:
             with zipfile.ZipFile(unfinished, "a") as archive:
                 archive.writestr(hub.DESCRIPTION, json.dumps(description))
 
-    def predict(self, sources, batch_size=32, verbose=0):
+    def predict(self, sources, batch_size=32, verbose="auto"):
         """Return the class probabilities of pictures.
 
         Args:
             sources: A picture, as for `prepare`, a list of pictures, or a
                 uint8 array `(pictures, height, width, 3)`.
             batch_size: Integer.
-            verbose: As `keras.Model.predict`.
+            verbose: Whether to show a progress bar, as `keras.Model.predict`.
 
         Returns:
             Float32 array `(pictures, classes)`.
@@ -199,7 +202,7 @@ class Classifier:
 
         Args:
             predictions: Array `(pictures, classes)` of probabilities.
-            top: Integer, how many classes a picture.
+            top: Integer from 1, how many classes a picture, at most all.
 
         Returns:
             For each picture a list of `(class index, class name,
@@ -207,8 +210,9 @@ class Classifier:
 
         Raises:
             ValueError: if the predictions have another number of classes, or
-                the classes have no names.
+                the classes have no names, or for another `top`.
         """
+        top = positive_integer("top", top)
         predictions = np.asarray(predictions)
         if self.class_names is None:
             raise ValueError(
@@ -348,18 +352,27 @@ def _classes(classes, entry):
 
 def _names(argument, names):
     if isinstance(names, str) or not isinstance(names, Iterable):
+        or_number = ", or their number" if argument == "classes" else ""
         raise ValueError(
-            f"`{argument}` must be a sequence of names (or `classes` their "
-            f"number). Received: {argument}={names!r}"
+            f"`{argument}` must be a sequence of names{or_number}. "
+            f"Received: {argument}={names!r}"
         )
     return tuple(names)
 
 
-def _check_names(names, count):
+def _check_names(names, model):
+    outputs = model.outputs if has_graph(model) else []
+    if len(outputs) != 1 or len(outputs[0].shape) < 2:
+        raise ValueError(
+            "`model` must be a functional or a built sequential model with one "
+            "output, `(batch, classes)`. Received outputs of the shapes "
+            f"{[tuple(output.shape) for output in outputs]}"
+        )
+    count = outputs[0].shape[-1]
     if len(names) != count:
         raise ValueError(
             f"There must be a name for each of {count} classes. "
-            f"Received: {len(names)} names, classes={names}"
+            f"Received: {len(names)} names, class_names={names}"
         )
     refused = [
         name
@@ -369,7 +382,7 @@ def _check_names(names, count):
     if refused:
         raise ValueError(
             "The names of classes must be strings without control characters. "
-            f"Received: {', '.join(map(repr, refused))} in classes={names}"
+            f"Received: {', '.join(map(repr, refused))} in class_names={names}"
         )
 
 

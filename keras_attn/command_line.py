@@ -321,7 +321,12 @@ def _explain(classifier, shown, path):
 @app.command()
 def export(
     model: Annotated[
-        str, typer.Argument(help="What `classify --model` takes.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A weight id (see `keras-attn list`), hf://ORG/NAME, a folder "
+            "with a repository's files, or a .keras file.",
+        ),
     ],
     to: Annotated[
         Path,
@@ -330,16 +335,27 @@ def export(
         ),
     ],
     quantize: Annotated[
-        Quantization | None, typer.Option(help="For .tflite files.")
+        Quantization | None,
+        typer.Option(
+            help="For .tflite files: weights in float16; weights in int8 "
+            "(dynamic); or weights and activations in int8, which needs --data."
+        ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="A folder of images, for int8.")
+        Path | None,
+        typer.Option(help="A folder of images that int8 finds its ranges on."),
     ] = None,
     input_size: Annotated[
-        int | None, typer.Option(min=8, help="Height and width of the images.")
+        int | None,
+        typer.Option(
+            min=8,
+            help="Height and width of the images in pixels. Default: the "
+            "network's own, which that of a .keras file stays.",
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Default: any.")
+        int | None,
+        typer.Option(min=1, help="Images of each call. Default: any number."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there.")

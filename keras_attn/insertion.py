@@ -131,11 +131,21 @@ def replace_convolutions(model, where, make_layer):
     ```
     """
     targets = _find(model, where, "where", keras.layers.Conv2D)
+    if isinstance(make_layer, keras.layers.Layer) or not callable(make_layer):
+        raise ValueError(
+            "`make_layer` must be a function of a convolution. "
+            f"Received: {make_layer!r} of type {type(make_layer).__name__}"
+        )
 
     def replace(original):
         if original not in targets:
             return None
-        layer = _check_layer("make_layer", make_layer(original))
+        layer = make_layer(original)
+        if not isinstance(layer, keras.layers.Layer):
+            raise ValueError(
+                "`make_layer` must return a layer. "
+                f"Received: {layer!r} of type {type(layer).__name__}"
+            )
         return _copy(layer, name=original.name, dtype=original.dtype_policy)
 
     def check(original, inputs, outputs):
@@ -226,7 +236,11 @@ def _make(layer, name, residual, dtype_policy):
     is_layer = isinstance(layer, keras.layers.Layer)
     if not is_layer and callable(layer):
         layer = layer()
-    _check_layer("layer", layer)
+    if not isinstance(layer, keras.layers.Layer):
+        raise ValueError(
+            "`layer` must be a layer, or a function that returns one. "
+            f"Received: {layer!r} of type {type(layer).__name__}"
+        )
     if residual is None:
         residual = not getattr(layer, "starts_as_identity", False)
     if residual:
@@ -237,15 +251,6 @@ def _make(layer, name, residual, dtype_policy):
 
 def _copy(layer, **changes):
     return copy_layer(layer, lambda config: config | changes)
-
-
-def _check_layer(argument, layer):
-    if not isinstance(layer, keras.layers.Layer):
-        raise ValueError(
-            f"`{argument}` must be a layer, or a function that returns one. "
-            f"Received: {layer!r} of type {type(layer).__name__}"
-        )
-    return layer
 
 
 def _attend(attention, original, outputs):

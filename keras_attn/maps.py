@@ -141,6 +141,7 @@ def attention_maps(model, images, query=None, batch_size=32):
             attention, or attention inside of a layer of another kind; if
             `images` is no batch, or `query` is not on the images.
     """
+    batch_size = feature_maps.positive_integer("batch_size", batch_size)
     layers, features = _attention_inputs(model)
     images = ops.convert_to_tensor(images)
     if len(images.shape) != 4 or images.shape[0] == 0:
@@ -266,13 +267,8 @@ def _checked(query, image_size):
     height, width = image_size
     if query is None:
         return height // 2, width // 2
-    row, column = query
-    if not (0 <= row < height and 0 <= column < width):
-        raise ValueError(
-            "`query` must be the row and column of a pixel of the images, "
-            f"which are {height} x {width}. Received: query={query}"
-        )
-    return int(row), int(column)
+    feature_maps.check_pixel(query, height, width)
+    return tuple(map(int, query))
 
 
 def _joined(parts):

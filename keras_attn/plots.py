@@ -57,7 +57,8 @@ def plot_attention(
             the model takes other pixels than these, or channels first.
 
     Returns:
-        A `matplotlib.figure.Figure`.
+        A `matplotlib.figure.Figure` of pyplot's, which keeps it until
+        `pyplot.close(figure)`.
 
     Raises:
         ImportError: if matplotlib is not installed.

@@ -5,6 +5,8 @@ import re
 
 import keras
 
+from keras_attn.rebuilding import has_graph
+
 # Behind a block or a stage there may be what `insert_attention` put there.
 STAGE = re.compile(r"conv([2-9])_(block\d+_out|attention)(_attention(_\d+)?)*")
 
@@ -34,12 +36,14 @@ def feature_pyramid(model):
         ValueError: if `model` has no such stages, or their maps have other
             sizes.
     """
-    levels = _levels(model)
+    levels = _levels(model) if has_graph(model) else {}
     if not levels:
         raise ValueError(
-            "`model` must be a network of keras_attn.applications, or have "
-            "layers of the same names, such as conv2_block1_out. "
-            f"Received: model={model.name!r}"
+            "`model` must be a network of keras_attn.applications, or a "
+            "functional model whose layers have the same names, such as "
+            "conv1_conv and conv2_block1_out. "
+            f"Received: {getattr(model, 'name', model)!r} of type "
+            f"{type(model).__name__}"
         )
     pyramid = FeaturePyramid(
         model.inputs,
@@ -67,7 +71,8 @@ def _levels(model):
         stage = STAGE.fullmatch(layer.name)
         if stage:
             layers[int(stage[1])] = layer  # the last one of each stage
-    if not layers:
+    names = {layer.name for layer in model.layers}
+    if not layers or "conv1_conv" not in names:
         return {}
     first = _level_of_stem(model)
     return {

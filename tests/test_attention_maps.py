@@ -411,7 +411,7 @@ def test_models_that_cannot_be_shown_are_told(model, message):
     [
         ((12, 16, 3), None, r"`images`.*\(12, 16, 3\)"),
         ((0, 12, 16, 3), None, r"`images`.*\(0, 12, 16, 3\)"),
-        ((1, 12, 16, 3), (12, 0), r"`query`.*12 x 16.*query=\(12, 0\)"),
+        ((1, 12, 16, 3), (12, 0), r"`query`.*12 rows.*16 col.*query=\(12, 0\)"),
         ((1, 12, 16, 3), (0, -1), r"`query`.*query=\(0, -1\)"),
     ],
 )
@@ -471,3 +471,16 @@ def test_jax_without_tensorflow_shows_the_same(tmp_path):
     np.savez(tmp_path / "arrays.npz", **arrays)
     fields = f"FIELDS = {sorted(ALL_FIELDS)}\n"
     run_python(WITHOUT_TENSORFLOW + fields + ON_JAX, tmp_path, backend="jax")
+
+
+@pytest.mark.parametrize("query", [5, (1,), (1, 2, 3), (1.7, 2.2)])
+def test_a_query_that_is_no_pixel_is_an_error(query):
+    model = small_network("gsa", blocks_per_stage=(1,))
+    with pytest.raises(ValueError, match="`query` must be two integers"):
+        keras_attn.attention_maps(model, some_images(), query)
+
+
+def test_batches_have_at_least_one_image():
+    model = small_network("gsa", blocks_per_stage=(1,))
+    with pytest.raises(ValueError, match="`batch_size` must be a positive"):
+        keras_attn.attention_maps(model, some_images(), batch_size=0)

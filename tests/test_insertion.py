@@ -734,7 +734,12 @@ def test_a_replacement_of_the_same_type_starts_with_new_weights():
     "arguments, message",
     [
         ({"where": "relu"}, "`where`.*Conv2D.*where='relu'"),
-        ({"make_layer": lambda conv: None}, "`make_layer`.*None"),
+        ({"make_layer": lambda conv: None}, "must return a layer.*None"),
+        (
+            {"make_layer": ExplicitAttention2D(6)},
+            "must be a function of a conv",
+        ),
+        ({"make_layer": None}, "must be a function of a conv.*None"),
         (
             {"make_layer": lambda conv: ExplicitAttention2D(4)},
             r"`make_layer`.*\(None, 5, 7, 6\).*'second'.*\(None, 5, 7, 4\)",

@@ -106,8 +106,14 @@ def test_a_saved_task_of_keras_cv_finds_the_levels_again(tmp_path):
 def test_other_networks_are_refused():
     image = keras.Input((8, 8, 3))
     other = keras.Model(image, keras.layers.Conv2D(2, 3)(image), name="other")
-    with pytest.raises(ValueError, match="model='other'"):
+    with pytest.raises(ValueError, match="Received: 'other' of type Functiona"):
         keras_attn.feature_pyramid(other)
+    classifier = keras_attn.Classifier(other, None)
+    with pytest.raises(ValueError, match="of type Classifier"):
+        keras_attn.feature_pyramid(classifier)
+    block = keras.layers.Conv2D(2, 3, name="conv2_block1_out")(image)
+    with pytest.raises(ValueError, match="conv1_conv and conv2_block1_out"):
+        keras_attn.feature_pyramid(keras.Model(image, block))
 
 
 @pytest.mark.parametrize("size", [64, None])

@@ -1,5 +1,7 @@
 """The one builder: residual networks with places for attention."""
 
+import numbers
+
 import keras
 from keras import layers
 
@@ -8,6 +10,7 @@ from keras_attn.applications import blocks
 from keras_attn.applications.blocks import batch_norm
 from keras_attn.applications.blocks import batch_norm_relu
 from keras_attn.applications.blocks import convolution
+from keras_attn.layers.feature_maps import positive_integer
 from keras_attn.weights import load_weights
 
 # Mean and standard deviation of ImageNet's pixels, red, green, blue, 0..255.
@@ -40,10 +43,12 @@ def AttnResNet(
 ):
     """Build a residual network with any attention type, or with none.
 
-    The blocks are those of ResNet v1.5 (the stride is in the 3x3 convolution).
-    An attention type replaces or widens the 3x3 convolutions, gates the
-    residual branch of the blocks, or gates the output of a stage; it says
-    itself which, and in which stages.
+    The blocks are those of ResNet v1.5 (the stride is in the 3x3 convolution);
+    each begins as its shortcut, with a zero gamma of its last batch
+    normalisation, whose momentum is 0.9 and epsilon 1e-5. An attention type
+    replaces or widens the 3x3 convolutions, gates the residual branch of the
+    blocks, or gates the output of a stage; it says itself which, and in which
+    stages.
 
     Args:
         blocks_per_stage: Sequence of integers, the residual blocks of each
@@ -73,33 +78,46 @@ def AttnResNet(
             (`"hf://ORG/NAME"`, also with `"@REVISION"`), or the path of a
             `.weights.h5` file, which does not say its `stem_strides`.
         input_tensor: Optional Keras tensor to use as the image input.
-        input_shape: Shape of one image, without the batch. Defaults to
-            224 x 224 x 3 (64 x 64 or 32 x 32 for `stem_strides` of 2 or 1),
-            or to any size without the top. Height and width may be `None` for
-            the attention types without positional tables.
+        input_shape: Shape of one image, `(height, width, channels)`, or with
+            the channels first where Keras is configured so. Defaults to 224 x
+            224 x 3 (64 x 64 or 32 x 32 for `stem_strides` of 2 or 1), or to any
+            size without the top. Height and width may be `None` for the
+            attention types without positional tables.
         pooling: Without the top, `None` for the feature map, `"avg"` or
             `"max"` for global pooling.
-        classes: Integer, the number of classes of the classifier.
+        classes: Integer, the number of classes of the classifier. With others
+            than those of the weights it begins random.
         classifier_activation: Activation of the classifier, `None` for the
             logits.
         name: String, the name of the model.
 
     Returns:
-        A `keras.Model`. After loading weights, its attribute `load_report`
-        tells what became of each variable.
+        A `keras.Model` from images `(batch, height, width, channels)`, with
+        pixels from 0 to 255 unless `include_preprocessing=False`, to float32
+        class probabilities `(batch, classes)`, or logits. Without the top, to
+        the last feature map, `(batch, height / s, width / s, channels)` where
+        `s` is the product of all strides, in the dtype of the policy, or with
+        `pooling` to float32 `(batch, channels)`. After loading weights, its
+        attribute `load_report` tells what became of each variable.
 
     Raises:
         FileNotFoundError, PermissionError, ConnectionError, OSError: if the
             weights are not there, or cannot be downloaded.
-        ValueError: for an unknown attention type, pooling or stem, stages
-            that the network has not, an input shape that does not fit, or
-            weights that do not fit the network.
+        ValueError: for an unknown attention type, pooling or stem, `pooling`
+            with the top, integers that are not positive, stages that the
+            network has not, an input shape that does not fit, or weights that
+            do not fit the network.
 
     References:
         - [He et al., 2016](https://arxiv.org/abs/1512.03385)
         - the layers of `keras_attn.layers` name the papers of the attention
     """
     _check_arguments(stem_strides, include_top, pooling)
+    blocks_per_stage = _block_counts(blocks_per_stage)
+    width = positive_integer("width", width)
+    if include_top:
+        classes = positive_integer("classes", classes)
+    stem_strides = int(stem_strides)  # it may be NumPy's
     attention = attention_types.get(attention, attention_stages)
     _check_stages(attention, attention_stages, len(blocks_per_stage))
     if input_shape is None:
@@ -123,10 +141,11 @@ def AttnResNet(
 
 
 def _check_arguments(stem_strides, include_top, pooling):
-    if stem_strides not in DEFAULT_SIZES:
+    is_integer = isinstance(stem_strides, numbers.Integral)
+    if not is_integer or stem_strides not in DEFAULT_SIZES:
         raise ValueError(
             "`stem_strides` must be 1, 2 or 4. "
-            f"Received: stem_strides={stem_strides}"
+            f"Received: stem_strides={stem_strides!r}"
         )
     if pooling not in (None, "avg", "max"):
         raise ValueError(
@@ -138,6 +157,18 @@ def _check_arguments(stem_strides, include_top, pooling):
             "`pooling` applies without the classifier only: pass "
             f"`include_top=False`. Received: pooling={pooling!r}"
         )
+
+
+def _block_counts(blocks_per_stage):
+    if not isinstance(blocks_per_stage, (list, tuple)) or not blocks_per_stage:
+        raise ValueError(
+            "`blocks_per_stage` must be a list of integers, one a stage. "
+            f"Received: blocks_per_stage={blocks_per_stage!r}"
+        )
+    return [
+        positive_integer("blocks_per_stage", count)
+        for count in blocks_per_stage
+    ]
 
 
 def _check_stages(attention, attention_stages, count):
@@ -162,7 +193,8 @@ def _default_shape(include_top, stem_strides):
 
 
 def _image_input(input_tensor, input_shape, preprocessing):
-    if input_tensor is None and len(input_shape) != 3:
+    is_shape = isinstance(input_shape, (list, tuple)) and len(input_shape) == 3
+    if input_tensor is None and not is_shape:
         raise ValueError(
             "`input_shape` must have three entries, without the batch. "
             f"Received: input_shape={input_shape}"
@@ -170,6 +202,12 @@ def _image_input(input_tensor, input_shape, preprocessing):
     image = input_tensor
     if image is None:
         image = keras.Input(input_shape, name="image")
+    if not keras.backend.is_keras_tensor(image) or len(image.shape) != 4:
+        raise ValueError(
+            "`input_tensor` must be a Keras tensor of rank 4, the images. "
+            f"Received: {type(image).__name__} of the shape "
+            f"{getattr(image, 'shape', None)}"
+        )
     _, _, channels = blocks.height_width_channels(image)
     if preprocessing and channels != 3:
         raise ValueError(

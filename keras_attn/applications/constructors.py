@@ -8,6 +8,7 @@ from keras_attn.applications import attention_types
 from keras_attn.applications.attention_types import ATTENTION_TYPES
 from keras_attn.applications.attn_resnet import AttnResNet
 from keras_attn.weights import published
+from keras_attn.weights import stored_classes
 
 DOCSTRING = """{summary}
 
@@ -20,16 +21,20 @@ DOCSTRING = """{summary}
             (`"hf://ORG/NAME"`, also with `"@REVISION"`), or the path of a
             `.weights.h5` file, which does not say its `stem_strides`: pass
             those of its network. The tag is `"TAG"` where
-            `keras_attn.list_models()` has {ids}.
+            `keras_attn.list_models()` has {ids}. Tables of relative positions
+            are interpolated for another size of image; the model's
+            `load_report` tells what became of each variable.
         input_tensor: Optional Keras tensor to use as the image input.
-        input_shape: Shape of one image, without the batch. Defaults to the
+        input_shape: Shape of one image, `(height, width, channels)`, or with
+            the channels first where Keras is configured so. Defaults to the
             size of a published weight, or else to 224 x 224 x 3 (64 x 64 or
             32 x 32 for `stem_strides` of 2 or 1), or to any size without the
             top. GSA and AA always need a known size.
         pooling: Without the top, `None` for the feature map, `"avg"` or
             `"max"` for global pooling.
-        classes: Integer, the number of classes. Defaults to those of a
-            published weight, or else to 1000.
+        classes: Integer, the number of classes. Defaults to those of the
+            weights, or else to 1000. With others than those of the weights
+            the classifier begins random.
         classifier_activation: Activation of the classifier, `None` for the
             logits.
         include_preprocessing: Boolean, whether the model takes pixels from 0
@@ -45,8 +50,12 @@ DOCSTRING = """{summary}
         name: String, the name of the model.
 
     Returns:
-        A `keras.Model`. Its inputs are images with pixels from 0 to 255; by
-        default its outputs are class probabilities `(batch, classes)`.
+        A `keras.Model` from images `(batch, height, width, channels)`, with
+        pixels from 0 to 255 unless `include_preprocessing=False`, to float32
+        class probabilities `(batch, classes)`, or logits. Without the top, to
+        the last feature map, `(batch, height / s, width / s, channels)` where
+        `s` is the product of all strides, in the dtype of the policy, or with
+        `pooling` to float32 `(batch, channels)`.
 
     Raises:
         FileNotFoundError, PermissionError, ConnectionError, OSError: if the
@@ -102,7 +111,7 @@ def any_attention(
         defaults = {
             "stem_strides": default_stem_strides,
             "attention_stages": None,  # those of the attention type
-            "classes": 1000,
+            "classes": _stored_classes(entry, weights) or 1000,
             "input_shape": None,
         }
         given = {
@@ -212,6 +221,13 @@ def weights_of(architecture, weights):
         return None
     is_tag = isinstance(weights, str) and not set("./\\") & set(weights)
     return published(f"{architecture}.{weights}" if is_tag else weights)
+
+
+def _stored_classes(entry, weights):
+    """Return the number of classes of a weights file, if these are one."""
+    if entry or weights is None:
+        return None
+    return stored_classes(weights)
 
 
 def check_attention(entry, attention):

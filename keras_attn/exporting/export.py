@@ -21,6 +21,7 @@ from keras_attn.exporting.float32 import in_float32
 from keras_attn.images import find
 from keras_attn.images import read
 from keras_attn.images import resize_and_crop
+from keras_attn.layers.feature_maps import positive_integer
 
 SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
 OTHER_SUFFIXES = (".tflite", ".onnx", ".keras", ".h5")  # no SavedModels
@@ -44,10 +45,14 @@ def export(
     SavedModel as `assets.extra/keras_attn.json`, beside a LiteRT file as
     `NAME.json`, in an ONNX file as its metadata.
 
-    A SavedModel has the signatures `serve` (float32 images, also called
-    `serving_default`), `serve_uint8`, and `serve_encoded` (JPEG or PNG files as
-    strings, which it resizes and crops itself, but does not turn as their EXIF
-    data may say).
+    A SavedModel has the signatures `serve` (of `image`, float32 `(batch,
+    height, width, channels)`; also called `serving_default`) and `serve_uint8`
+    (the same in uint8), which give the network's outputs as `output_0`. That
+    of a classifier of pictures of a known size has `serve_encoded`, too, of
+    `encoded`: `(batch,)` strings, JPEG or PNG files, which it resizes and crops
+    itself, but does not turn as their EXIF data may say. It gives
+    `probabilities`, float32 `(batch, classes)`, and where the classes have
+    names `top_classes` and `top_probabilities`, the best 5 of each picture.
 
     Args:
         model: Whatever `keras_attn.load` takes, a `keras_attn.Classifier`, or
@@ -64,9 +69,10 @@ def export(
         representative_data: Pictures that int8 finds its ranges with: a folder,
             a list of paths or pictures, or an array `(n, height, width, 3)`
             with values from 0 to 255. At most 500 are used, evenly chosen.
-        input_size: Integer, the height and width of the images, where it is
-            not the network's own. LiteRT files need a known size.
-        batch_size: Integer. Defaults to any.
+        input_size: Integer, the height and width of the images in pixels,
+            where it is not the network's own; that of a network which was
+            built for a size cannot be changed. LiteRT files need a known size.
+        batch_size: Integer, the images of each call. Defaults to any.
         overwrite: Boolean, whether to replace a file or a SavedModel at
             `path`, and `NAME.json` beside a LiteRT file.
 
@@ -82,6 +88,10 @@ def export(
         OSError: if it cannot be written. `path` is then as it was.
     """
     path = Path(path)
+    if input_size is not None:
+        input_size = positive_integer("input_size", input_size)
+    if batch_size is not None:
+        batch_size = positive_integer("batch_size", batch_size)
     if format is None:
         formats = {suffix: name for name, suffix in SUFFIXES.items()}
         format = formats.get(path.suffix.lower(), "saved_model")
@@ -146,8 +156,9 @@ def _check_arguments(path, format, quantize, representative_data):
         )
     if quantize and format != "litert":
         raise ValueError(
-            "`quantize` needs format='litert'. "
-            f"Received: quantize={quantize!r}, format={format!r}"
+            "`quantize` is for LiteRT, whose files end in .tflite. "
+            f"Received: quantize={quantize!r}, path={str(path)!r}, "
+            f"format={format!r}"
         )
     if (quantize == "int8") != (representative_data is not None):
         raise ValueError(
@@ -189,7 +200,7 @@ def _check_place(path, format, overwrite):
         )
     if path.exists() and not overwrite:
         raise FileExistsError(
-            f"{path} exists. Pass `overwrite=True` to replace it."
+            f"{path} exists, and only `overwrite` replaces it"
         )
 
 
@@ -241,9 +252,9 @@ def _input_shape(model, format, input_size, batch_size):
     if input_size is not None:
         if height not in (None, input_size) or width not in (None, input_size):
             raise ValueError(
-                f"The network is built for {height} x {width} pixels: build "
-                "or load it with another `input_shape`. "
-                f"Received: input_size={input_size}"
+                f"The network is built for {height} x {width} pixels, which "
+                "`input_size` cannot change: build it, or load it by its id, "
+                f"for others. Received: input_size={input_size}"
             )
         height = width = input_size
     if format == "litert" and None in (height, width):

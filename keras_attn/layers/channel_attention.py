@@ -16,7 +16,8 @@ class ChannelAttention2D(keras.layers.Layer):
     sigmoid: the channel gate of CBAM.
 
     Args:
-        reduction: Integer, the channels over the hidden units.
+        reduction: Integer, the channels over the hidden units, of which there
+            are `max(1, channels // reduction)`.
         use_max: Boolean, whether the maximum over the pixels counts as well.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to
             `keras.config.image_data_format()`.
@@ -31,8 +32,8 @@ class ChannelAttention2D(keras.layers.Layer):
         A tensor like `inputs`.
 
     Raises:
-        ValueError: if `reduction` is not positive, `data_format` is unknown,
-            or the inputs are not of rank 4.
+        ValueError: if `reduction` is no positive integer, `data_format` is
+            unknown, or the inputs are not of rank 4 or of unknown channels.
 
     References:
         - [Hu et al., 2018](https://arxiv.org/abs/1709.01507)
@@ -82,6 +83,7 @@ class ChannelAttention2D(keras.layers.Layer):
         Returns:
             Float32 tensor `(batch, channels)` from 0 to 1.
         """
+        feature_maps.check_map(self, inputs)
         channels_last = self.data_format == "channels_last"
         pixels = (1, 2) if channels_last else (2, 3)
         logits = self.expand(self.reduce(ops.mean(inputs, axis=pixels)))
@@ -95,6 +97,10 @@ class ChannelAttention2D(keras.layers.Layer):
         Args:
             inputs: Tensor as for a call.
             query: Not used.
+
+        Returns:
+            Dictionary of tensors, by fields of
+            `keras_attn.maps.LayerAttention`.
         """
         return {"channel_weights": self.channel_weights(inputs)}
 

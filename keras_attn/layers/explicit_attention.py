@@ -97,8 +97,9 @@ class ExplicitAttention2D(keras.layers.Layer):
 
     Raises:
         ValueError: if `kernel` or `data_format` is unknown, `initial_radius`
-            is too small, `strides` is not positive, or `filters` is not
-            divisible by `num_heads`.
+            is too small or not finite, an integer is not positive, `filters`
+            is not divisible by `num_heads`, or the inputs are not of rank 4 or
+            of unknown channels.
 
     Reference:
         [Tan et al., 2021](https://arxiv.org/abs/2006.07872)
@@ -120,10 +121,10 @@ class ExplicitAttention2D(keras.layers.Layer):
             raise ValueError(
                 f"`kernel` must be one of {names}. Received: kernel={kernel!r}"
             )
-        if initial_radius <= SMALLEST_RADIUS:
+        if not SMALLEST_RADIUS < initial_radius < math.inf:  # nor is NaN
             raise ValueError(
-                f"`initial_radius` must be above {SMALLEST_RADIUS} pixels. "
-                f"Received: initial_radius={initial_radius}"
+                f"`initial_radius` must be above {SMALLEST_RADIUS} pixels, and "
+                f"finite. Received: initial_radius={initial_radius}"
             )
         filters = feature_maps.positive_integer("filters", filters)
         num_heads = feature_maps.positive_integer("num_heads", num_heads)
@@ -261,6 +262,7 @@ class ExplicitAttention2D(keras.layers.Layer):
         Raises:
             ValueError: if the query is not on the map.
         """
+        feature_maps.check_map(self, inputs)
         features = feature_maps.to_channels_last(inputs, self.data_format)
         batch, height, width, _ = ops.shape(features)
         feature_maps.check_pixel(query, height, width)
@@ -280,6 +282,10 @@ class ExplicitAttention2D(keras.layers.Layer):
         Args:
             inputs: Tensor as for a call.
             query: Row and column of a pixel of the map.
+
+        Returns:
+            Dictionary of tensors, by fields of
+            `keras_attn.maps.LayerAttention`.
         """
         weights = self.query_attention(inputs, query)
         return {

@@ -3,6 +3,7 @@
 import numbers
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -41,14 +42,42 @@ def check_divisible(argument, channels, num_heads):
         )
 
 
-def check_pixel(pixel, height, width):
-    """Raise an error unless `pixel` is `(row, column)` on a map."""
-    row, column = pixel
-    if not (0 <= row < height and 0 <= column < width):
+def check_pixel(query, height, width):
+    """Raise a `ValueError` unless `query` is `(row, column)` on a map."""
+    sizes = height, width
+    is_pixel = isinstance(query, (tuple, list, np.ndarray)) and len(query) == 2
+    if not is_pixel or not all(
+        isinstance(at, numbers.Integral) and 0 <= at < size
+        for at, size in zip(query, sizes)
+    ):
         raise ValueError(
-            "`query` must be the row and column of a pixel of the feature "
-            f"map, which has {height} rows and {width} columns. "
-            f"Received: query={tuple(pixel)}"
+            "`query` must be two integers, the row and column of a pixel, of "
+            f"which there are {height} rows and {width} columns. "
+            f"Received: query={query!r}"
+        )
+
+
+def check_map(layer, inputs):
+    """Raise a `ValueError` unless a layer can show what it does to `inputs`."""
+    if isinstance(inputs, keras.KerasTensor):
+        # A model made of it would not have the layer's weights.
+        raise ValueError(
+            f"This method of {type(layer).__name__} takes a tensor with "
+            "values: for a model, use `keras_attn.attention_maps`. "
+            f"Received: inputs={inputs}"
+        )
+    if not layer.built:
+        raise ValueError(
+            f"{type(layer).__name__} has no weights yet: call it first"
+        )
+    channel_axis = 1 if layer.data_format == "channels_first" else -1
+    channels = (layer.input_spec.axes or {}).get(channel_axis)
+    shape = tuple(inputs.shape)
+    if len(shape) != 4 or channels not in (None, shape[channel_axis]):
+        raise ValueError(
+            f"`inputs` must be as for a call of {type(layer).__name__}, of "
+            f"rank 4 and with {channels or 'any number of'} channels. "
+            f"Received: inputs.shape={shape}"
         )
 
 

@@ -29,10 +29,10 @@ class GlobalSelfAttention2D(keras.layers.Layer):
 
     Where the paper is not specific, this layer chooses: the keys, queries and
     values have `filters` channels each; no biases; no output projection; heads
-    that share the tables; pooling after the attention (the sizes of the
-    paper's networks speak for these); statistics of the batch normalisation
-    for each channel; tables that start with the standard deviation
-    `key_dim ** -0.5`.
+    that share the tables; pooling after the attention (the sizes of the paper's
+    networks speak for these); statistics of the batch normalisation for each
+    channel (momentum 0.9, epsilon 1e-5); tables that start with the standard
+    deviation `key_dim ** -0.5`.
 
     Args:
         filters: Integer, the channels of queries, keys, values and output.
@@ -42,8 +42,9 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         max_size: Integer, the largest height or width that the positional
             tables serve. Defaults to the height (of the column table) and the
             width (of the row table) of the map that the layer is built with,
-            which must then be known. Weights of a layer whose tables have
-            another size are interpolated when they are loaded. A map whose
+            which must then be known. Tables of another size are interpolated
+            when they are loaded, and scaled by their size over the new one,
+            since the position part sums over the pixels. A map whose
             size is not known before the layer runs, and turns out larger,
             gives NaN or an error of the backend.
         use_content: Boolean, whether to attend by content.
@@ -63,10 +64,11 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         filters)`, or the same with channels first.
 
     Raises:
-        ValueError: if `filters` is not divisible by `num_heads`, `strides` is
-            not positive, both parts are switched off, `data_format` is
-            unknown, the sizes of the tables are not known, or the map is
-            known to be larger than they are.
+        ValueError: if an integer is not positive, `filters` is not divisible
+            by `num_heads`, both parts are switched off, `data_format` is
+            unknown, the inputs are not of rank 4 or of unknown channels, the
+            sizes of the tables are not known, or the map is known to be larger
+            than they are.
 
     Reference:
         [Shen et al., 2020](https://arxiv.org/abs/2010.03019), section 3
@@ -221,6 +223,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         Raises:
             ValueError: if the layer does not attend by content.
         """
+        feature_maps.check_map(self, inputs)
         self._check_used("use_content")
         features = feature_maps.to_channels_last(inputs, self.data_format)
         _, height, width, _ = ops.shape(features)
@@ -246,6 +249,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             ValueError: if the layer does not attend by content, or the query
                 is not on the map.
         """
+        feature_maps.check_map(self, inputs)
         self._check_used("use_content")
         features = feature_maps.to_channels_last(inputs, self.data_format)
         _, height, width, _ = ops.shape(features)
@@ -275,6 +279,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             ValueError: if the layer does not attend by position, or the
                 query is not on the map.
         """
+        feature_maps.check_map(self, inputs)
         self._check_used("use_position")
         features = feature_maps.to_channels_last(inputs, self.data_format)
         _, height, width, _ = ops.shape(features)
@@ -305,6 +310,10 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         Args:
             inputs: Tensor as for a call.
             query: Row and column of a pixel of the map.
+
+        Returns:
+            Dictionary of tensors, by fields of
+            `keras_attn.maps.LayerAttention`.
         """
         fields = {}
         if self.use_content:

@@ -12,7 +12,8 @@ class PositionwiseAttention2D(keras.layers.Layer):
 
     The spatial gate of CBAM, and what CRAM is compared with: the maximum and
     the mean over the channels, a convolution to one map, batch normalisation
-    and a sigmoid give the weights that the input is multiplied by.
+    (momentum 0.9, epsilon 1e-5: ours) and a sigmoid give the weights that the
+    input is multiplied by.
 
     Args:
         kernel_size: Integer, the side of the convolution.
@@ -31,8 +32,8 @@ class PositionwiseAttention2D(keras.layers.Layer):
         A tensor like `inputs`.
 
     Raises:
-        ValueError: if `kernel_size` is not positive, `data_format` is
-            unknown, or the inputs are not of rank 4.
+        ValueError: if `kernel_size` is no positive integer, `data_format` is
+            unknown, or the inputs are not of rank 4 or of unknown channels.
 
     Reference:
         [Woo et al., 2018](https://arxiv.org/abs/1807.06521), section 3
@@ -87,6 +88,7 @@ class PositionwiseAttention2D(keras.layers.Layer):
 
     def attention_map(self, inputs):
         """Return the weights, float32 `(batch, height, width)` from 0 to 1."""
+        feature_maps.check_map(self, inputs)
         features = feature_maps.to_channels_last(inputs, self.data_format)
         return ops.squeeze(self._gate(features, training=False), -1)
 
@@ -96,6 +98,10 @@ class PositionwiseAttention2D(keras.layers.Layer):
         Args:
             inputs: Tensor as for a call.
             query: Not used.
+
+        Returns:
+            Dictionary of tensors, by fields of
+            `keras_attn.maps.LayerAttention`.
         """
         return {"map": self.attention_map(inputs)}
 

@@ -86,8 +86,9 @@ class RectangularAttention2D(keras.layers.Layer):
         the mask, `(batch, height, width)`, float32 between 0 and 1.
 
     Raises:
-        ValueError: if `margin` or `sharpness` is not positive,
-            `area_penalty` is negative, or `data_format` is unknown.
+        ValueError: if `margin` or `sharpness` is not positive or not finite,
+            `area_penalty` is negative or not finite, `data_format` is unknown,
+            or the inputs are not of rank 4 or of unknown channels.
 
     Reference:
         [Nguyen et al., 2025](https://arxiv.org/abs/2503.10875)
@@ -104,14 +105,14 @@ class RectangularAttention2D(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         for argument, value in (("margin", margin), ("sharpness", sharpness)):
-            if not value > 0:  # nor is NaN
+            if not 0 < value < math.inf:  # nor is NaN
                 raise ValueError(
-                    f"`{argument}` must be positive. "
+                    f"`{argument}` must be positive and finite. "
                     f"Received: {argument}={value}"
                 )
-        if not area_penalty >= 0:
+        if not 0 <= area_penalty < math.inf:
             raise ValueError(
-                "`area_penalty` must not be negative. "
+                "`area_penalty` must not be negative, and finite. "
                 f"Received: area_penalty={area_penalty}"
             )
         self.margin = margin
@@ -165,6 +166,7 @@ class RectangularAttention2D(keras.layers.Layer):
             from the x axis to the longer side, positive from x towards y
             (clockwise on the screen), between -pi / 2 and pi / 2.
         """
+        feature_maps.check_map(self, inputs)
         center_x, center_y, long, short, cos, sin = self._rectangle(
             feature_maps.to_channels_last(inputs, self.data_format)
         )
@@ -176,6 +178,7 @@ class RectangularAttention2D(keras.layers.Layer):
 
     def attention_map(self, inputs):
         """Return the mask, float32 `(batch, height, width)` from 0 to 1."""
+        feature_maps.check_map(self, inputs)
         features = feature_maps.to_channels_last(inputs, self.data_format)
         center_x, center_y, long, short, cos, sin = self._rectangle(features)
         _, height, width, _ = ops.shape(features)
@@ -236,6 +239,10 @@ class RectangularAttention2D(keras.layers.Layer):
         Args:
             inputs: Tensor as for a call.
             query: Not used.
+
+        Returns:
+            Dictionary of tensors, by fields of
+            `keras_attn.maps.LayerAttention`.
         """
         return {
             "map": self.attention_map(inputs),

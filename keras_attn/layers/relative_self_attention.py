@@ -44,9 +44,11 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         first.
 
     Raises:
-        ValueError: if `filters` or `key_filters` is not divisible by
-            `num_heads`, `data_format` is unknown, the sizes of the tables are
-            not known, or the map is known to be larger than they are.
+        ValueError: if an integer is not positive, `filters` or `key_filters`
+            is not divisible by `num_heads`, `data_format` is unknown, the
+            inputs are not of rank 4 or of unknown channels, the sizes of the
+            tables are not known, or the map is known to be larger than they
+            are.
 
     Reference:
         [Bello et al., 2019](https://arxiv.org/abs/1904.09925), section 3
@@ -175,6 +177,7 @@ class RelativeSelfAttention2D(keras.layers.Layer):
             Float32 tensor `(batch, height, width)`: the attention, averaged
             over heads and queries. Each map sums to one.
         """
+        feature_maps.check_map(self, inputs)
         features = feature_maps.to_channels_last(inputs, self.data_format)
         _, height, width, _ = ops.shape(features)
         query, key, _ = self._query_key_value(features)
@@ -195,6 +198,7 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         Raises:
             ValueError: if the query is not on the map.
         """
+        feature_maps.check_map(self, inputs)
         features = feature_maps.to_channels_last(inputs, self.data_format)
         _, height, width, _ = ops.shape(features)
         feature_maps.check_pixel(query, height, width)
@@ -210,6 +214,10 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         Args:
             inputs: Tensor as for a call.
             query: Row and column of a pixel of the map.
+
+        Returns:
+            Dictionary of tensors, by fields of
+            `keras_attn.maps.LayerAttention`.
         """
         weights = self.query_attention(inputs, query)
         return {

@@ -1,5 +1,6 @@
 """Load a weights file into a network, by the names of the layers."""
 
+import contextlib
 import dataclasses
 import errno
 import logging
@@ -84,24 +85,52 @@ def load_weights(model, weights):
         # Keras itself writes the layout that it will read.
         layout = Path(folder) / "layout.weights.h5"
         model.save_weights(layout)
-        try:
-            with h5py.File(path) as stored, h5py.File(layout, "r+") as wanted:
-                _check_storage(stored)
-                report = _fill(wanted, stored, model, path)
-        except (MisfitError, PermissionError):
-            raise
-        except Exception as error:  # HDF5 reports damage in many ways.
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise
-            raise ValueError(
-                f"{path} is not a readable weights file (HDF5): {error}"
-            ) from error
+        with (
+            _damage_told(path),
+            h5py.File(path) as stored,
+            h5py.File(layout, "r+") as wanted,
+        ):
+            _check_storage(stored)
+            report = _fill(wanted, stored, model, path)
         if entry:
             _check_stem(model, entry)
         model.load_weights(layout)
     if report.adapted or report.reinitialized:
         logger.warning("%s", report)
     return report
+
+
+def stored_classes(weights):
+    """Return how many classes the classifier in a weights file has, or `None`
+    if there is none.
+
+    Args:
+        weights: Path of a `.weights.h5` file.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: as `load_weights` does.
+    """
+    path = _path(weights)
+    with _damage_told(path), h5py.File(path) as stored:
+        _check_storage(stored)
+        kernel = _variables(stored).get(f"{CLASSIFIER}/0")
+        # An array of no numbers may have any shape.
+        return kernel.shape[-1] if kernel is not None and kernel.size else None
+
+
+@contextlib.contextmanager
+def _damage_told(path):
+    """Raise what HDF5 makes of a damaged file as a `ValueError`."""
+    try:
+        yield
+    except (MisfitError, PermissionError):
+        raise
+    except Exception as error:  # It has many ways to say so.
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        raise ValueError(
+            f"{path} is not a readable weights file (HDF5): {error}"
+        ) from error
 
 
 def published(weights):

@@ -5,12 +5,15 @@ import inspect
 import re
 import types
 
+import h5py
 import keras
+import numpy as np
 import pytest
 
 from keras_attn import applications
 from keras_attn.applications import attention_types
 from keras_attn.applications import constructors
+from keras_attn.weights import stored_classes
 from zoo import macs
 from zoo import sizes
 
@@ -217,3 +220,71 @@ def test_multiply_adds_that_are_not_known_are_an_error():
     model = keras.Model(image, keras.layers.DepthwiseConv2D(3)(image))
     with pytest.raises(ValueError, match="DepthwiseConv2dNative"):
         macs.count(model, (8, 8, 3))
+
+
+def test_classes_are_those_of_the_weights_unless_others_are_given(tmp_path):
+    small = {"input_shape": (16, 16, 3)}
+    path = tmp_path / "ten.weights.h5"
+    ten = applications.AttnResNet14Small(classes=10, **small)
+    ten.save_weights(path)
+    model = applications.AttnResNet14Small(weights=path, **small)
+    assert model.output_shape == (None, 10)
+    assert not model.load_report.reinitialized
+    other = applications.AttnResNet14Small(weights=path, classes=7, **small)
+    assert other.load_report.reinitialized and other.output_shape == (None, 7)
+    body = applications.AttnResNet14Small(include_top=False, **small)
+    body.save_weights(tmp_path / "body.weights.h5")
+    with pytest.raises(ValueError, match="predictions/0: missing"):
+        applications.AttnResNet14Small(
+            weights=tmp_path / "body.weights.h5", **small
+        )
+    (tmp_path / "damaged.weights.h5").write_bytes(b"no")
+    with pytest.raises(ValueError, match="not a readable weights file"):
+        applications.AttnResNet14Small(weights=tmp_path / "damaged.weights.h5")
+
+
+def test_a_classifier_without_numbers_says_nothing_of_classes(tmp_path):
+    """Its shape could ask for any amount of memory."""
+    path = tmp_path / "a.weights.h5"
+    applications.AttnResNet14Small(
+        classes=2, input_shape=(16, 16, 3)
+    ).save_weights(path)
+    with h5py.File(path, "a") as file:
+        [group] = [
+            g
+            for g in file["layers"].values()
+            if g["vars"].attrs.get("name") == "predictions"
+        ]
+        del group["vars/0"]
+        group.create_dataset("vars/0", (0, 10**12), "float32")
+    assert stored_classes(path) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": 0}, "`classes` must be a positive integer.*classes=0"),
+        ({"classes": 2.5}, "`classes` must be a positive integer"),
+        ({"width": "a"}, "`width` must be a positive integer.*width='a'"),
+        ({"blocks_per_stage": 3}, "must be a list of integers.*=3"),
+        ({"blocks_per_stage": [1, 0]}, "`blocks_per_stage` must be a positive"),
+        ({"stem_strides": 2.0}, "must be 1, 2 or 4. .*stem_strides=2.0"),
+        ({"stem_strides": "2"}, "must be 1, 2 or 4. .*stem_strides='2'"),
+        ({"input_shape": 32}, "must have three entries.*input_shape=32"),
+        ({"input_tensor": np.zeros((1, 8, 8, 3))}, "Keras tensor of rank 4"),
+        ({"input_tensor": keras.Input((8, 3))}, "Keras tensor of rank 4"),
+    ],
+)
+def test_arguments_that_are_no_numbers_or_images_are_named(arguments, message):
+    arguments = {"blocks_per_stage": [1]} | arguments
+    with pytest.raises(ValueError, match=message):
+        applications.AttnResNet(**arguments)
+
+
+def test_integers_of_numpy_are_integers():
+    two, three = np.int64([2, 3])
+    model = applications.AttnResNet(
+        [two], stem_strides=two, width=8 * two, classes=three
+    )
+    assert model.output_shape == (None, 3)
+    assert model.input_shape == (None, 64, 64, 3)

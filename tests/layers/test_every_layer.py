@@ -535,3 +535,40 @@ def test_a_map_that_turns_out_too_large_gives_no_numbers(case, jit_compile):
     except tf.errors.InvalidArgumentError:
         return
     assert np.isnan(outputs).all()
+
+
+SHOWN = {
+    "global": ["attention_map", "query_attention", "position_attention"],
+    "gaussian": ["query_attention"],
+    "relative": ["attention_map", "query_attention"],
+    "rectangular": ["attention_map", "rectangles"],
+    "positionwise": ["attention_map"],
+    "channel": ["channel_weights"],
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "method"),
+    [(case, method) for case in SHOWN for method in SHOWN[case]],
+)
+def test_what_cannot_be_shown_is_told(case, method):
+    """Not by what happens to fail inside; of a symbolic tensor, nothing would
+    fail, and the weights would be lost."""
+    query = [(0, 0)] if method.endswith("_attention") else []
+    layer = make_layer(case)
+    show = getattr(layer, method)
+    inputs = make_inputs()
+    with pytest.raises(ValueError, match="has no weights yet"):
+        show(inputs, *query)
+    built(layer, inputs.shape)
+    with pytest.raises(ValueError, match="keras_attn.attention_maps"):
+        show(keras.Input(inputs.shape[1:]), *query)
+    with pytest.raises(ValueError, match=r"`inputs` must be .* rank 4.*shape="):
+        show(inputs[0], *query)
+    if case != "positionwise":
+        with pytest.raises(ValueError, match=r"`inputs` must be .* channels"):
+            show(inputs[..., :2], *query)
+    for wrong in (5, (1,), (1, 2, 3), (1.5, 2), ("a", "b")):
+        if query:
+            with pytest.raises(ValueError, match="must be two integers"):
+                show(inputs, wrong)

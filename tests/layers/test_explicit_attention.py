@@ -209,3 +209,9 @@ def test_unknown_kernel_is_an_error_that_lists_the_kernels():
 def test_too_small_an_initial_radius_is_an_error(initial_radius):
     with pytest.raises(ValueError, match="initial_radius="):
         ExplicitAttention2D(4, initial_radius=initial_radius)
+
+
+@pytest.mark.parametrize("radius", [0.1, float("nan"), float("inf")])
+def test_radii_that_are_none_are_an_error(radius):
+    with pytest.raises(ValueError, match=f"finite. Received: .*={radius}"):
+        ExplicitAttention2D(4, initial_radius=radius)

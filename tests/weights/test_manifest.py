@@ -454,3 +454,20 @@ def test_loading_needs_channels_last():
             keras_attn.load(WEIGHT)
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize("top", [0, -1, 2.5])
+def test_there_is_at_least_one_best_class(top):
+    classifier = keras_attn.load(WEIGHT)
+    with pytest.raises(ValueError, match="`top` must be a positive integer"):
+        classifier.decode_predictions(np.zeros((1, 100)), top=top)
+
+
+def test_what_is_no_classifier_has_no_names_of_classes():
+    image = keras.Input((2,))
+    two = keras.Model(image, [keras.layers.Dense(2)(image)] * 2)
+    for model in (two, keras.Sequential([keras.layers.Dense(2)]), "a"):
+        with pytest.raises(
+            ValueError, match=r"one output, `\(batch, classes\)`"
+        ):
+            keras_attn.Classifier(model, ["a", "b"])
