@@ -55,7 +55,7 @@ def table_of_rectangles(rows):
     for row in rows:
         lines.append(
             f"| {row['rectangle']} | {row['size']} | {row['boxes']} "
-            f"| {row['images']:.0f} | {100 * row['center_in_box']:.1f} % "
+            f"| {row['images']} | {100 * row['center_in_box']:.1f} % "
             f"| {row['mean_iou']:.3f} |"
         )
     return _markdown(header, lines)
@@ -75,7 +75,7 @@ def table_of_faithfulness(rows):
         ]
         lines.append(
             f"| {row['id']} | {row['map']} | {row['boxes']} "
-            f"| {row['images']:.0f} | {' | '.join(measured)} |"
+            f"| {row['images']} | {' | '.join(measured)} |"
         )
     return _markdown(header, lines)
 
@@ -161,7 +161,7 @@ def table_of_radii(rows):
     ids = list(dict.fromkeys(row["id"] for row in rows))
     by_layer = {}
     for row in rows:
-        layer = f"`{row['layer']}` | {row['map']:.0f} x {row['map']:.0f}"
+        layer = f"`{row['layer']}` | {row['map']} x {row['map']}"
         radius = f"{row['after']:.2f} ({row['image_pixels']:.0f})"
         by_layer.setdefault(layer, {})[row["id"]] = radius
     lines = [
@@ -170,6 +170,22 @@ def table_of_radii(rows):
     ]
     names = " | ".join(f"`{name}`" for name in ids)
     return _markdown(f"| layer | map | {names} |", lines)
+
+
+def table_of_content(rows):
+    """Return the rows of `zoo.study.content`, a line for each layer."""
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    by_layer = {}
+    for row in rows:
+        layer = f"`{row['layer']}` | {row['map']} x {row['map']}"
+        cell = f"{row['effective_pixels']:.2f} ({row['key_scale']:.2f})"
+        by_layer.setdefault(layer, {})[row["name"]] = cell
+    lines = [
+        f"| {layer} | {' | '.join(cells.get(name, '') for name in names)} |"
+        for layer, cells in by_layer.items()
+    ]
+    header = " | ".join(f"`{name}`" for name in names)
+    return _markdown(f"| layer | map | {header} |", lines)
 
 
 def table_of_radius_effect(rows):

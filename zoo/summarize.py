@@ -158,6 +158,7 @@ MEASURED = {
     "segmentation": (STUDIES, markdown.table_of_segmentation),
     "radii": (STUDIES, markdown.table_of_radii),
     "radius_effect": (STUDIES, markdown.table_of_radius_effect),
+    "content": (STUDIES, markdown.table_of_content),
     "equivariance": (STUDIES, markdown.table_of_equivariance),
     "pilots": (STUDIES, markdown.table_of_pilots),
 }

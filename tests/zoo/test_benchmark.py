@@ -44,6 +44,11 @@ def test_quick_runs_do_not_replace_results():
     assert result.exit_code == 2 and "need --out" in result.output
 
 
+def test_the_help_says_what_to_install():
+    said = CliRunner().invoke(__main__.app, ["--help"]).output
+    assert "pip install -e '.[benchmark]'" in " ".join(said.split())
+
+
 def test_every_layer_is_timed_on_every_engine(tmp_path):
     rows, facts = run_in_a_process("layers", tmp_path)
     engines = {row["engine"] for row in rows} - {"torch"}

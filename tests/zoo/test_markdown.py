@@ -98,3 +98,14 @@ def test_equivariance_is_told_as_a_share_of_staying():
         "| `cram.cifar100_32.seed1` | 71% | 4.6% | mirrored | found "
         "| 38% | 10.0% | 150.0% |  |",
     ]
+
+
+def test_sharpness_is_a_line_for_each_layer_and_a_column_for_each_network():
+    rows = [
+        {"name": name, "layer": "first", "map": 8}
+        | {"effective_pixels": share, "key_scale": 0.123}
+        for name, share in (("a", 0.5), ("b", 0.987))
+    ]
+    assert markdown.table_of_content(rows).splitlines()[2:] == [
+        "| `first` | 8 x 8 | 0.50 (0.12) | 0.99 (0.12) |",
+    ]

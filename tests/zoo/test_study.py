@@ -15,6 +15,7 @@ from PIL import Image
 
 from keras_attn.applications import AttnResNet
 from keras_attn.layers import ExplicitAttention2D
+from keras_attn.layers import GlobalSelfAttention2D
 from keras_attn.layers import RectangularAttention2D
 from tests.zoo.common import ONE_SIZE
 from tests.zoo.common import finished_run
@@ -26,9 +27,11 @@ from zoo import network
 from zoo import tables
 from zoo.data.sources import tiny_imagenet_boxes
 from zoo.study import __main__ as command
+from zoo.study import content
 from zoo.study import equivariance as equivariance_study
 from zoo.study import faithfulness
 from zoo.study import fine_tuning
+from zoo.study import networks
 from zoo.study import radii
 from zoo.study import radius_effect
 from zoo.study import rectangles as study
@@ -501,6 +504,10 @@ def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):
         (["radii", "gsa_resnet14_small.cifar100_32"], "has no layer of ExpAtt"),
         (["equivariance", "nothing", "--data-dir", "nowhere"], "'nothing'"),
         (["pilots", "nowhere"], "nowhere is no finished training"),
+        (
+            ["content", "resnet14_small.cifar100_32", "--data-dir", "nowhere"],
+            "has no layer of GSA that attends by content",
+        ),
     ],
 )
 def test_mistakes_are_one_line(monkeypatch, arguments, message):
@@ -643,7 +650,7 @@ def test_nothing_comes_in_from_outside_of_a_view_of_the_image():
 
 
 def test_published_networks_are_studied_by_their_id():
-    name, trained, recipe, training = equivariance_study._open(
+    name, trained, recipe, training = networks.opened(
         "cram_resnet14_small.cifar100_32"
     )
     assert name == "cram_resnet14_small.cifar100_32"
@@ -806,3 +813,40 @@ def test_pilots_tell_what_they_changed_and_what_it_brought(
     assert table[2].startswith("| a |  | 2 | 0.0"), table[2]
     assert table[2].endswith("| 95.0 | 60.00 |")
     assert table[3].startswith("| a | `model.x=1` | 2 | 0.0"), table[3]
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 5, 16])
+def test_effective_pixels_are_those_that_share_the_weight(pixels):
+    layer = GlobalSelfAttention2D(4, num_heads=2, use_position=False)
+    maps = np.zeros((3, 4, 4, 2), "float32")
+    layer.build(maps.shape)
+    layer.kernel.assign(np.ones(layer.kernel.shape))
+    maps.reshape(3, 16, 2)[:, :pixels] = 50
+    assert content._effective_pixels(layer, maps) == pytest.approx(pixels / 16)
+
+
+def test_each_layer_that_attends_by_content_is_measured(data_dir, monkeypatch):
+    recipe = small_recipe(data=ONE_SIZE)
+    recipe["model"]["arguments"] |= {
+        "attention": "gsa",
+        "attention_stages": [2, 3],
+    }
+    model = network.build(recipe, 16)
+    layers = [x for x in model.layers if isinstance(x, GlobalSelfAttention2D)]
+    kernel = np.array(layers[1].kernel)
+    kernel[:, 16:32] = 0  # the keys: all pixels weigh the same
+    kernel[:, 32:] *= 2
+    layers[1].kernel.assign(kernel)
+    training = {"recipe": "zoo/recipes/a.toml", "commit": "b"}
+    monkeypatch.setattr(
+        content, "opened", lambda _: ("name", model, recipe, training)
+    )
+    rows = content.measure("name", data_dir)
+    assert [row["layer"] for row in rows] == [layer.name for layer in layers]
+    assert [row["map"] for row in rows] == [8, 8, 8, 4]
+    assert {row["images"] for row in rows} == {6}
+    first, second, *_ = rows
+    assert first["key_scale"] == pytest.approx(1, abs=0.1)
+    assert first["effective_pixels"] < 1
+    assert second["key_scale"] == 0 and second["effective_pixels"] == 1
+    assert second["value_scale"] == pytest.approx(2, abs=0.2)

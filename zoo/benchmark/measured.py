@@ -10,7 +10,7 @@ class Layers:
             engine = row["engine"]
             if engine == "torch":  # Measured beside TensorFlow.
                 engine = "tensorflow"
-            case = int(row["map"]), int(row["width"]), int(row["batch"])
+            case = row["map"], row["width"], row["batch"]
             key = engine, row["dtype"], *case
             self.rows.setdefault(key, {})[row["subject"]] = row
 

@@ -236,7 +236,7 @@ def _growth(layers, memory):
                 points.append((size**2, row[f"{mode}_best_ms"]))
     for row in memory:
         if row["kind"] == "layer" and row["width"] == GROWTH_WIDTH:
-            key = row["subject"], int(row["batch"]), "memory"
+            key = row["subject"], row["batch"], "memory"
             points = measured.setdefault(key, [])
             points.append((row["size"] ** 2, row["step_mib"]))
     columns = [
@@ -274,10 +274,10 @@ def _exponent(points):
 
 def _networks(rows):
     columns = list(
-        dict.fromkeys((r["dtype"], r["mode"], int(r["batch"])) for r in rows)
+        dict.fromkeys((r["dtype"], r["mode"], r["batch"]) for r in rows)
     )
     cells = {
-        (r["network"], r["dtype"], r["mode"], int(r["batch"])): (
+        (r["network"], r["dtype"], r["mode"], r["batch"]): (
             f"{r['best_ms']:.0f} ({r['over_keras_resnet50']:.2f})"
         )
         for r in rows
@@ -309,16 +309,16 @@ def _profile(rows):
 def _memory(rows):
     sizes = list(
         dict.fromkeys(
-            (int(r["size"]), r["width"]) for r in rows if r["kind"] == "layer"
+            (r["size"], r["width"]) for r in rows if r["kind"] == "layer"
         )
     )
     cells = {
-        (r["subject"], int(r["size"]), r["width"]): f"{r['step_mib']:.0f}"
+        (r["subject"], r["size"], r["width"]): f"{r['step_mib']:.0f}"
         for r in rows
     }
     names = dict.fromkeys(r["subject"] for r in rows if r["kind"] == "layer")
     layers = _table(
-        ("layer", *(f"{s} x {s} x {w:.0f}" for s, w in sizes)),
+        ("layer", *(f"{s} x {s} x {w}" for s, w in sizes)),
         [(n, *(cells.get((n, *size), "") for size in sizes)) for n in names],
     )
     all_networks = _table(

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import keras
 import tensorflow as tf
 
 from zoo.data import crops
@@ -145,7 +146,11 @@ def _middle(image, size):
     """Cut the middle square out and scale it, unless it is what is wanted."""
     if image.shape[:2] == (size, size):
         return tf.cast(image, tf.float32)
-    short = tf.reduce_min(tf.shape(image)[:2])
-    square = tf.image.resize_with_crop_or_pad(image, short, short)
-    scaled = tf.image.resize(square, [size, size], antialias=True)
+    scaled = keras.ops.image.resize(
+        tf.cast(image, tf.float32),
+        (size, size),
+        antialias=True,
+        crop_to_aspect_ratio=True,
+        data_format="channels_last",
+    )
     return tf.ensure_shape(scaled, (size, size, 3))

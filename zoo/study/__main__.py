@@ -67,6 +67,19 @@ def equivariance(
 
 
 @app.command()
+def content(
+    sources: Annotated[list[str], typer.Argument(metavar="ID|RUN_DIR...")],
+    data_dir: DataDir,
+):
+    """How sharply do layers of GSA attend by content?"""
+    from zoo.study import content
+
+    path = tables.RESULTS / "content.csv"
+    for source in sources:
+        tables.replace(path, content.measure(source, data_dir), "name")
+
+
+@app.command()
 def faithfulness(ids: Ids, data_dir: DataDir):
     """Do maps show the object, and what the network needs?"""
     from zoo.study import faithfulness

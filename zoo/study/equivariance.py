@@ -16,11 +16,9 @@ import numpy as np
 from keras import ops
 
 import keras_attn
-from keras_attn.weights import manifest
 from zoo import data
 from zoo import equivariance
-from zoo import recipe as recipes
-from zoo import run_folder
+from zoo.study.networks import opened
 from zoo.study.rectangles import rectangles_of_sum
 
 IMAGES = 2000  # the first validation images
@@ -62,7 +60,7 @@ def measure(source, data_dir):
         FileNotFoundError: if a training is not finished.
         ValueError: if there is no such network, or it has not one rectangle.
     """
-    name, trained, recipe, training = _open(source)
+    name, trained, recipe, training = opened(source)
     split = data.load(recipe["data"]["name"], data_dir, "val")
     batches = data.evaluation_batches(split, recipe["data"]["evaluation_size"])
     images = np.concatenate([images for images, _ in batches])[:IMAGES]
@@ -90,18 +88,6 @@ def measure(source, data_dir):
             )
     keras.utils.clear_session()
     return rows
-
-
-def _open(source):
-    """Return a name, the network, its recipe, and how it was trained."""
-    folder = Path(source)
-    if not folder.is_dir():
-        entry = manifest.entry(str(source))
-        recipe = recipes.of_command(entry.training["command"])
-        return entry.id, keras_attn.load(entry.id).model, recipe, entry.training
-    record = run_folder.read(folder)
-    trained = run_folder.load_network(folder)
-    return folder.name, trained, record["recipe"], record["started"]
 
 
 def no_moves(count):
