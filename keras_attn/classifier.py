@@ -372,7 +372,7 @@ def _check_names(names, model):
     if len(names) != count:
         raise ValueError(
             f"There must be a name for each of {count} classes. "
-            f"Received: {len(names)} names, class_names={names}"
+            f"Received: {len(names)} names, {names}"
         )
     refused = [
         name
@@ -382,7 +382,7 @@ def _check_names(names, model):
     if refused:
         raise ValueError(
             "The names of classes must be strings without control characters. "
-            f"Received: {', '.join(map(repr, refused))} in class_names={names}"
+            f"Received: {', '.join(map(repr, refused))} in {names}"
         )
 
 

@@ -41,7 +41,7 @@ def build(recipe, input_size=None, classifier_activation=None):
         if attention in variants.VARIANTS:
             arguments["attention"] = variants.VARIANTS[attention]
         return constructor(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"model.arguments are not those of {model['constructor']}: {error}"
         ) from None

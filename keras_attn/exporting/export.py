@@ -199,9 +199,7 @@ def _check_place(path, format, overwrite):
             f"{path} is a {kind}, and no {expected} that could be replaced"
         )
     if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists, and only `overwrite` replaces it"
-        )
+        raise FileExistsError(f"{path} exists. Set `overwrite` to replace it.")
 
 
 def _float32_classifier(model, input_size):
