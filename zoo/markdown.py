@@ -220,9 +220,9 @@ def table_of_equivariance(rows):
             for term in ("centers", "extents", "angles")
         ]
         lines.append(
-            f"| `{row['name']}` | {row['area']:.0%} "
+            f"| `{row['name']}` | {row['area']:z.0%} "
             f"| {row['center_spread']:.1%} | {row['edges']} "
-            f"| {row['saliency']} | {row['way']:.0%} "
+            f"| {row['saliency']} | {row['way']:z.0%} "
             f"| {' | '.join(shares)} |"
         )
     return _markdown(header, lines)
