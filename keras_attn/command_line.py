@@ -109,8 +109,8 @@ def classify(
 ):
     """Say what is in images.
 
-    An image that cannot be read gets one line on the standard error, the
-    others their answers, and the exit status is 1.
+    An image that cannot be read, or that the network fails on, gets one line
+    on the standard error, the others their answers, and the exit status is 1.
     """
     paths, failed = _find(images)
     _check_picture_path(explain, paths)
@@ -127,10 +127,10 @@ def classify(
             good, prepared, bad = _readable(batch)
             failed += bad
             if good:
-                decoded = _decode(classifier, prepared, top)
-                answers += zip(good, decoded)
-                shown += zip(good, prepared, decoded)
-                shown = shown[:MOST_EXPLAINED]
+                classified, bad = _classify(classifier, good, prepared, top)
+                failed += bad
+                answers += [(path, decoded) for path, _, decoded in classified]
+                shown = (shown + classified)[:MOST_EXPLAINED]
             progress.advance(task, len(batch))
     if as_json:
         _print_json(answers)
@@ -213,7 +213,7 @@ def _find(arguments):
     for argument in arguments:
         try:
             paths += images.find(argument)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             complain(error)
             failed = True
     return paths, failed
@@ -255,13 +255,21 @@ def _readable(batch):
     return good, prepared, failed
 
 
-def _decode(classifier, prepared, top):
+def _classify(classifier, paths, prepared, top):
+    """Return triples of a path, its image and the best classes, and whether
+    any failed."""
     import numpy as np
 
     predictions = classifier.model.predict_on_batch(np.stack(prepared))
-    if not ((predictions >= 0) & (predictions <= 1)).all():
-        fail("The network gives no probabilities: some are outside of 0 to 1")
-    return classifier.decode_predictions(predictions, top)
+    decoded = classifier.decode_predictions(predictions, top)
+    classified, failed = [], False
+    for path, image, row, best in zip(paths, prepared, predictions, decoded):
+        if ((row >= 0) & (row <= 1)).all():
+            classified.append((path, image, best))
+        else:
+            complain(f"{path}: what the network gives are no probabilities")
+            failed = True
+    return classified, failed
 
 
 def _print_json(answers):

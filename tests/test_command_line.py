@@ -148,6 +148,35 @@ def test_bad_images_get_a_line_each_and_the_others_an_answer(tmp_path):
         assert name in lines[line]
 
 
+def test_a_path_that_must_not_be_looked_at_is_a_bad_image():
+    result = run("classify", "x" * 300, CAT, "--json", status=1)
+    assert len(json.loads(result.stdout)) == 1
+    assert "File name too long" in result.stderr
+
+
+def test_an_image_without_probabilities_gets_a_line_the_others_an_answer(
+    tmp_path,
+):
+    """As of a network of half precision that one picture makes overflow."""
+    image = keras.Input((8, 8, 3))
+    dark = 255 - keras.layers.GlobalMaxPooling2D()(image)
+    outputs = keras.ops.softmax(1 / dark)  # of infinities, for white
+    names = ["red", "green", "blue"]
+    keras_attn.Classifier(keras.Model(image, outputs), names).save(
+        tmp_path / "a.keras"
+    )
+    for name, color in {"white": (255,) * 3, "red": (250, 9, 9)}.items():
+        Image.new("RGB", (9, 9), color).save(tmp_path / f"{name}.png")
+    result = run(
+        *("classify", tmp_path, "--model", tmp_path / "a.keras", "--json"),
+        status=1,
+    )
+    [answer] = json.loads(result.stdout)
+    assert answer["image"].endswith("red.png")
+    assert answer["predictions"][0]["name"] == "red"
+    assert "white.png: what the network gives" in result.stderr
+
+
 def test_an_unknown_model_is_one_line_with_the_nearest():
     result = run("classify", CAT, "--model", "cram_resnet.tiny", status=1)
     assert "Nearest: cram_resnet18_small.tiny_imagenet_64" in result.stderr

@@ -188,14 +188,14 @@ def table_of_content(rows):
     return _markdown(f"| layer | map | {header} |", lines)
 
 
-def table_of_radius_effect(rows):
-    """Return the rows of `zoo.study.radius_effect` as a Markdown table."""
+def table_of_changes(rows, of):
+    """Return the rows of `zoo.study.changes` as a Markdown table."""
     lines = [
-        f"| `{row['id']}` | {row['radii']} | {row['images']} "
+        f"| `{row['id']}` | {row['change']} | {row['images']} "
         f"| {_with_error(row, 'top1')} | {_with_error(row, 'top1_anew')} |"
         for row in rows
     ]
-    header = "| network | radii | images | top-1 (%) | with new statistics |"
+    header = f"| network | {of} | images | top-1 (%) | with new statistics |"
     return _markdown(header, lines)
 
 

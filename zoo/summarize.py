@@ -10,6 +10,7 @@ and the tables of what was measured of them, there and on the pages of
 `zoo/results`.
 """
 
+import functools
 import statistics
 from pathlib import Path
 from typing import Annotated
@@ -157,7 +158,14 @@ MEASURED = {
     "fine_tuning": (README, markdown.table_of_fine_tuning),
     "segmentation": (STUDIES, markdown.table_of_segmentation),
     "radii": (STUDIES, markdown.table_of_radii),
-    "radius_effect": (STUDIES, markdown.table_of_radius_effect),
+    "radius_effect": (
+        STUDIES,
+        functools.partial(markdown.table_of_changes, of="radii"),
+    ),
+    "parts": (
+        STUDIES,
+        functools.partial(markdown.table_of_changes, of="change"),
+    ),
     "content": (STUDIES, markdown.table_of_content),
     "equivariance": (STUDIES, markdown.table_of_equivariance),
     "pilots": (STUDIES, markdown.table_of_pilots),

@@ -47,18 +47,18 @@ def export(
 
     A SavedModel has the signatures `serve` (of `image`, float32 `(batch,
     height, width, channels)`; also called `serving_default`) and `serve_uint8`
-    (the same in uint8), which give the network's outputs as `output_0`. That
-    of a classifier of pictures of a known size has `serve_encoded`, too, of
-    `encoded`: `(batch,)` strings, JPEG or PNG files, which it resizes and crops
-    itself, but does not turn as their EXIF data may say. It gives
-    `probabilities`, float32 `(batch, classes)`, and where the classes have
-    names `top_classes` and `top_probabilities`, the best 5 of each picture.
+    (the same in uint8), which give the network's output as `output_0`, or its
+    outputs by their names. That of a classifier with names, for pictures of a
+    known size, has `serve_encoded`, too, of `encoded`: `(batch,)` strings, JPEG
+    or PNG files, which it resizes and crops itself, but does not turn as their
+    EXIF data may say. It gives `probabilities`, float32 `(batch, classes)`, and
+    `top_classes` and `top_probabilities`, the best 5 of each picture.
 
     Args:
         model: Whatever `keras_attn.load` takes, a `keras_attn.Classifier`, or
             a `keras.Model` with one image as input; of such a model the file
-            says nothing but the size of its images. A network of half
-            precision is exported in float32.
+            says nothing but the size of its images, and takes pixels as the
+            model does. A network of half precision is exported in float32.
         path: The file or (SavedModel) folder to write. LiteRT files end in
             `.tflite`, ONNX files in `.onnx`.
         format: `"saved_model"`, `"litert"` or `"onnx"`. Defaults to what the
@@ -68,13 +68,15 @@ def export(
             `representative_data`). Inputs and outputs stay float32.
         representative_data: Pictures that int8 finds its ranges with: a folder,
             a list of paths or pictures, or an array `(n, height, width, 3)`
-            with values from 0 to 255. At most 500 are used, evenly chosen.
+            with values from 0 to 255. For a `keras.Model` an array of what it
+            takes. At most 500 are used, evenly chosen.
         input_size: Integer, the height and width of the images in pixels,
             where it is not the network's own; that of a network which was
             built for a size cannot be changed. LiteRT files need a known size.
         batch_size: Integer, the images of each call. Defaults to any.
         overwrite: Boolean, whether to replace a file or a SavedModel at
-            `path`, and `NAME.json` beside a LiteRT file.
+            `path`, and `NAME.json` beside a LiteRT file. A folder with more in
+            it than a SavedModel is not replaced.
 
     Returns:
         The path.
@@ -200,6 +202,19 @@ def _check_place(path, format, overwrite):
         )
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Set `overwrite` to replace it.")
+    others = saved_model.others_in(path) if is_saved_model else ()
+    if others:
+        raise FileExistsError(
+            f"{path} holds more than a SavedModel, which would be lost: "
+            f"{', '.join(others)}"
+        )
+
+
+def _is_only_a_saved_model(folder):
+    """Whether nothing else would be lost with it."""
+    if not (folder / "saved_model.pb").is_file():
+        return False
+    return {file.name for file in folder.iterdir()} <= saved_model.FILES
 
 
 def _float32_classifier(model, input_size):
@@ -212,12 +227,22 @@ def _float32_classifier(model, input_size):
         entry = model.metadata
         if entry and model.input_size != (entry.input["size"],) * 2:
             entry = None  # It was measured at another size.
+    _check_takes_one_image(model.model)
     return Classifier(
         in_float32(model.model),
         model.class_names,
         entry,  # What was given as an object may have been trained since.
         interpolation=model.interpolation,
     )
+
+
+def _check_takes_one_image(model):
+    inputs = getattr(model, "inputs", None) or []  # a model not yet built
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        raise ValueError(
+            "`model` must have one image as its input. Received inputs of the "
+            f"shapes {[tuple(x.shape) for x in inputs]}"
+        )
 
 
 def _load(weights, input_size):
@@ -240,12 +265,6 @@ def _float32_policy():
 
 def _input_shape(model, format, input_size, batch_size):
     """Return the shape of the input, with `None` for what is not known."""
-    inputs = getattr(model, "inputs", None) or []  # a model not yet built
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        raise ValueError(
-            "`model` must have one image as its input. Received inputs of the "
-            f"shapes {[tuple(x.shape) for x in inputs]}"
-        )
     _, height, width, channels = model.inputs[0].shape
     if input_size is not None:
         if height not in (None, input_size) or width not in (None, input_size):
@@ -267,6 +286,7 @@ def _representatives(classifier, data, shape):
     """Return pictures as a float32 array, or `None`."""
     if data is None:
         return None
+    _check_range(classifier, data)
     if isinstance(data, str | os.PathLike):
         data = find(Path(data))
     if not isinstance(data, list | tuple | np.ndarray):
@@ -293,6 +313,27 @@ def _representatives(classifier, data, shape):
         for each in data
     ]
     return np.stack(pictures, dtype="float32")
+
+
+def _check_range(classifier, data):
+    is_array = isinstance(data, np.ndarray)
+    if classifier.class_names is None and not is_array:
+        raise ValueError(
+            "`representative_data` must be an array of what this network "
+            "takes: that it takes pictures only a `keras_attn.Classifier` with "
+            f"names of classes says. Received: {type(data).__name__}"
+        )
+    if (
+        classifier.class_names is not None
+        and is_array
+        and data.dtype.kind == "f"
+        and data.size
+        and data.max() <= 1
+    ):
+        raise ValueError(
+            "`representative_data` must have values from 0 to 255. Received "
+            f"values up to {data.max():g}"
+        )
 
 
 def _warn_of_int8(classifier):

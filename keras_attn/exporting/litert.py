@@ -1,5 +1,6 @@
 """LiteRT files (TFLite), of built-in operations only."""
 
+import functools
 import json
 import re
 import subprocess
@@ -37,15 +38,17 @@ def write(classifier, path, shape, quantize, representatives):
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source = Path(folder) / "saved_model"
-        classifier.model.export(
-            str(source),
-            verbose=False,
-            input_signature=[keras.InputSpec("float32", shape, name="image")],
+        archive = keras.export.ExportArchive()
+        archive.add_endpoint(
+            "serve",
+            functools.partial(classifier.model, training=False),
+            [keras.InputSpec("float32", shape, name="image")],
         )
+        archive.write_out(str(source), verbose=False)
         pictures = Path(folder) / "pictures.npy"
         if representatives is not None:
             np.save(pictures, representatives)
-        _convert(source, path, quantize or "none", pictures)
+        _convert(source, path, quantize or "none", pictures, shape[0] or 1)
     description = describe(classifier, shape) | {"quantize": quantize}
     text = json.dumps(description, indent=1)
     path.with_suffix(".json").write_text(text + "\n", "utf-8")

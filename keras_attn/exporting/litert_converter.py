@@ -1,6 +1,9 @@
 """Convert a SavedModel; run as a script, without Keras.
 
-python litert_converter.py SAVED_MODEL OUT none|float16|dynamic|int8 PICTURES
+python litert_converter.py SAVED_MODEL OUT QUANTIZE PICTURES BATCH
+
+QUANTIZE is none, float16, dynamic or int8, for which PICTURES are, BATCH at
+once.
 """
 
 import sys
@@ -11,7 +14,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 
-def main(saved_model, out, quantize, pictures):
+def main(saved_model, out, quantize, pictures, batch):
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
     # What is not there in LiteRT is an error, not a call of TensorFlow.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -24,13 +27,20 @@ def main(saved_model, out, quantize, pictures):
             tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
             tf.lite.OpsSet.TFLITE_BUILTINS,
         ]
-        images = np.load(pictures)
+        batches = in_batches(np.load(pictures), int(batch))
         converter.representative_dataset = lambda: (
-            {"image": image[None]} for image in images
+            {"image": images} for images in batches
         )
     content = converter.convert()
     check_operations(content)
     Path(out).write_bytes(content)
+
+
+def in_batches(images, size):
+    """Return images by batches, the last of which begins again."""
+    count = -(-len(images) // size)
+    repeated = np.resize(images, (count * size, *images.shape[1:]))
+    return repeated.reshape(count, size, *images.shape[1:])
 
 
 def check_operations(content):

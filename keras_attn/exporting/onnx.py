@@ -18,6 +18,7 @@ def write(classifier, path, shape):
 
     Raises:
         ImportError: if the packages for ONNX are missing.
+        ValueError: if the network has operations that ONNX has not.
     """
     try:
         import onnx
@@ -26,16 +27,26 @@ def write(classifier, path, shape):
         raise ImportError(
             "ONNX files need `pip install keras-attn[export]`"
         ) from error
+    # Called alone, as Keras exports it, a network would augment.
+    image = keras.Input(batch_shape=shape)
+    model = keras.Model(image, classifier.model(image, training=False))
     with warnings.catch_warnings():
         # Keras looks for old names of NumPy, to convert with tf2onnx.
         warnings.simplefilter("ignore", FutureWarning)
-        classifier.model.export(
+        model.export(
             str(path),
             format="onnx",
             verbose=False,
             input_signature=[keras.InputSpec("float32", shape, name="image")],
         )
     file = onnx.load(str(path))
+    try:  # tf2onnx leaves in the file what it cannot convert
+        onnx.checker.check_model(file)
+    except onnx.checker.ValidationError as error:
+        [reason, *_] = str(error).splitlines()
+        raise ValueError(
+            f"ONNX has no operation for what this network uses: {reason}"
+        ) from error
     description = describe(classifier, shape)
     onnx.helper.set_model_props(
         file, {key: json.dumps(value) for key, value in description.items()}

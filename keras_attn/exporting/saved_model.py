@@ -1,5 +1,6 @@
 """TensorFlow's SavedModel, with signatures for tensors and for files."""
 
+import functools
 import json
 
 import keras
@@ -7,6 +8,14 @@ import keras
 from keras_attn.exporting.description import describe
 
 TOP = 5
+FILES = {
+    "saved_model.pb",
+    "fingerprint.pb",
+    "keras_metadata.pb",
+    "variables",
+    "assets",
+    "assets.extra",
+}
 
 
 def write(classifier, folder, shape):
@@ -19,20 +28,20 @@ def write(classifier, folder, shape):
     """
     import tensorflow as tf
 
-    model = classifier.model
     batch = shape[0]
+    predict = functools.partial(classifier.model, training=False)
     # `archive.track(model)` would store all weights a second time:
     # https://github.com/keras-team/keras/issues/23553
     archive = keras.export.ExportArchive()
     archive.add_endpoint(
-        "serve", model, [keras.InputSpec("float32", shape, name="image")]
+        "serve", predict, [tf.TensorSpec(shape, "float32", "image")]
     )
     archive.add_endpoint(
         "serve_uint8",
-        lambda image: model(tf.cast(image, "float32"), training=False),
+        lambda image: predict(tf.cast(image, "float32")),
         [tf.TensorSpec(shape, "uint8", "image")],
     )
-    if _classifies_pictures(model, shape):
+    if _classifies_pictures(classifier, shape):
         archive.add_endpoint(
             "serve_encoded",
             _of_files(classifier, shape[1:3]),
@@ -45,11 +54,18 @@ def write(classifier, folder, shape):
     (extra / "keras_attn.json").write_text(text + "\n", "utf-8")
 
 
-def _classifies_pictures(model, shape):
+def others_in(folder):
+    """Return the names of what a folder holds besides a SavedModel."""
+    return sorted({file.name for file in folder.iterdir()} - FILES)
+
+
+def _classifies_pictures(classifier, shape):
     _, height, width, channels = shape
+    model = classifier.model
     output = getattr(model, "output", model.outputs[0])  # not of a Sequential
     return (
-        None not in (height, width)
+        classifier.class_names is not None  # else it may take anything
+        and None not in (height, width)
         and channels == 3
         and isinstance(output, keras.KerasTensor)
         and len(output.shape) == 2
@@ -69,12 +85,12 @@ def _of_files(classifier, size):
             fn_output_signature=tf.TensorSpec([*size, 3], "float32"),
         )
         probabilities = model(images, training=False)
-        answer = {"probabilities": probabilities}
-        if names is not None:
-            top = tf.math.top_k(probabilities, min(TOP, len(names)))
-            answer["top_classes"] = tf.gather(tf.constant(names), top.indices)
-            answer["top_probabilities"] = top.values
-        return answer
+        top = tf.math.top_k(probabilities, min(TOP, len(names)))
+        return {
+            "probabilities": probabilities,
+            "top_classes": tf.gather(tf.constant(names), top.indices),
+            "top_probabilities": top.values,
+        }
 
     return classify
 

@@ -169,6 +169,8 @@ def _guarded(most_bytes):
     import huggingface_hub
 
     def check(answer):
+        if threading.get_ident() != thread:
+            return  # somebody else's download
         headers = answer.headers
         for name in ("Content-Length", "X-Linked-Size"):
             if int(headers.get(name, 0)) > most_bytes:
@@ -184,6 +186,7 @@ def _guarded(most_bytes):
                 )
 
     before = []
+    thread = threading.get_ident()
 
     def guard(session):
         hooks = session.event_hooks

@@ -464,7 +464,15 @@ def test_a_sequential_model_is_exported(tmp_path):
     model = keras.Sequential(layers)
     expected = answers(model)
     served = tf.saved_model.load(keras_attn.export(model, tmp_path / "saved"))
-    assert "serve_encoded" in served.signatures
+    # Nothing says that it takes pictures as they are in files.
+    assert set(served.signatures) == {
+        "serve",
+        "serving_default",
+        "serve_uint8",
+    }
+    named = keras_attn.Classifier(model, ["cat", "dog"])
+    named = tf.saved_model.load(keras_attn.export(named, tmp_path / "named"))
+    assert "serve_encoded" in named.signatures
     np.testing.assert_allclose(served.serve(images()), expected, rtol=1e-5)
 
 
@@ -476,7 +484,10 @@ def test_networks_that_are_no_classifiers_are_served(kind, tmp_path):
         pooled = keras.layers.GlobalAveragePooling2D()(outputs)
         outputs = {"logits": keras.layers.Dense(2)(pooled)}
     folder = keras_attn.export(keras.Model(image, outputs), tmp_path / "saved")
-    assert "serve_encoded" not in tf.saved_model.load(folder).signatures
+    signatures = tf.saved_model.load(folder).signatures
+    assert "serve_encoded" not in signatures
+    [name] = signatures["serve"].structured_outputs
+    assert name == ("logits" if kind == "named" else "output_0")
     said = json.loads((folder / "assets.extra/keras_attn.json").read_text())
     assert said["input"] == {"height": SIZE, "width": SIZE}
     assert "output" not in said
@@ -543,6 +554,24 @@ def test_pictures_for_int8_are_chosen_from_all(tmp_path, conversions):
 
 
 @pytest.mark.usefixtures("converted_here")
+def test_int8_of_a_fixed_batch_finds_its_ranges_by_batches(tmp_path):
+    """Layers may have made the size of the batch a constant."""
+    image = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(4, 3, strides=4)(image)
+    outputs = keras.layers.Dense(2)(keras.layers.Flatten()(x))
+    model = keras.Model(image, outputs)
+    with pytest.warns(UserWarning, match="int8"):
+        file = export_int8(
+            model, tmp_path / "a.tflite", images(5), batch_size=2
+        )
+    expected = answers(model)[:2]
+    outputs, _ = run_litert(file, images(8)[:2])
+    assert outputs.shape == expected.shape
+    atol = 0.1 * np.abs(expected).max()
+    np.testing.assert_allclose(outputs, expected, atol=atol)
+
+
+@pytest.mark.usefixtures("converted_here")
 def test_sizes_and_batches_can_be_fixed(tmp_path):
     file = keras_attn.export(
         WEIGHT,
@@ -593,18 +622,33 @@ def test_int8_without_pictures_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="a list or an array. Received: dict"):
         keras_attn.export(WEIGHT, path, **int8, representative_data={"a": 1})
     (tmp_path / "empty").mkdir()
+    folder = str(tmp_path / "empty")
     with pytest.raises(ValueError, match="without images"):
-        folder = str(tmp_path / "empty")
         keras_attn.export(WEIGHT, path, **int8, representative_data=folder)
+    size = manifest.entry(WEIGHT).input["size"]
+    for largest in (0.0, 1.0):
+        dark = np.full((2, size, size, 3), largest, "float32")
+        with pytest.raises(ValueError, match=f"0 to 255. .* {largest:g}$"):
+            keras_attn.export(WEIGHT, path, **int8, representative_data=dark)
+    # It may take anything.
+    with pytest.raises(ValueError, match="an array of what this network"):
+        keras_attn.export(
+            flexible(),
+            path,
+            **int8,
+            representative_data="examples/images",
+            input_size=SIZE,
+        )
 
 
 def test_int8_finds_its_ranges_at_the_size_that_is_asked_for(
     tmp_path, conversions
 ):
     """For a network of any size, which the end of the path has a format for."""
+    model = keras_attn.Classifier(flexible(), ["cat", "dog"])
     with pytest.warns(UserWarning, match="int8 was not measured"):
         keras_attn.export(
-            flexible(),
+            model,
             tmp_path / "a.tflite",
             quantize="int8",
             representative_data=[np.zeros((20, 30, 3), "uint8")],
@@ -647,9 +691,50 @@ def test_what_is_there_is_kept(tmp_path):
         keras_attn.export(WEIGHT, path, format="onnx", overwrite=True)
     (tmp_path / "a.onnx").rmdir()
     (tmp_path / "saved" / "saved_model.pb").touch()
+    with pytest.raises(FileExistsError, match="would be lost: old$"):
+        keras_attn.export(flexible(), tmp_path / "saved", overwrite=True)
+    (tmp_path / "saved" / "old").rename(tmp_path / "saved" / "assets")
     keras_attn.export(flexible(), tmp_path / "saved", overwrite=True)
-    assert not (tmp_path / "saved" / "old").exists()
+    assert (tmp_path / "saved" / "assets").is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+@pytest.mark.usefixtures("converted_here")
+@pytest.mark.parametrize("end", ["", ".tflite", ".onnx"])
+def test_what_is_exported_predicts(tmp_path, end):
+    """Keras's layers of augmentation augment where nothing says otherwise."""
+    model = keras.Sequential(
+        [
+            keras.Input((SIZE, SIZE, 3)),
+            keras.layers.RandomFlip("vertical", seed=0),
+            keras.layers.Dropout(0.5),
+            keras.layers.BatchNormalization(),
+            keras.layers.Conv2D(2, SIZE),
+            keras.layers.Flatten(),
+        ]
+    )
+    expected = answers(model)
+    path = keras_attn.export(model, tmp_path / f"a{end}")
+    if end == ".tflite":
+        outputs, _ = run_litert(path, images())
+    elif end == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path)
+        [outputs] = session.run(None, {"image": images()})
+    else:
+        served = tf.saved_model.load(path)
+        outputs = served.serve(images())
+    np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_operations_that_onnx_has_not_are_named(tmp_path):
+    image = keras.Input((8, 8, 3))
+    smaller = keras.layers.Resizing(4, 4, antialias=True)(image)
+    model = keras.Model(image, smaller)
+    with pytest.raises(ValueError, match="ONNX has no operation .*Translate"):
+        keras_attn.export(model, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_operations_that_litert_has_not_are_named(tmp_path):

@@ -180,6 +180,17 @@ def test_a_client_in_place_of_another_is_guarded_too():
     assert huggingface_hub.get_session().event_hooks == hooks
 
 
+def test_downloads_of_other_threads_are_not_judged():
+    huggingface_hub.close_session()
+    with hub_weights._guarded(10), ThreadPoolExecutor() as threads:
+        check = huggingface_hub.get_session().event_hooks["response"][-1]
+        answer = types.SimpleNamespace(headers={"Content-Length": "11"})
+        assert threads.submit(check, answer).result() is None
+        with pytest.raises(ValueError, match="announces 11 bytes"):
+            check(answer)
+    huggingface_hub.close_session()
+
+
 def test_two_threads_leave_the_client_as_it_was():
     """What one download may bring is no limit for later ones."""
     hooks = huggingface_hub.get_session().event_hooks

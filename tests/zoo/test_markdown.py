@@ -74,11 +74,13 @@ def test_radii_are_a_line_for_each_layer_and_a_column_for_each_network():
 
 def test_the_effect_of_radii_is_a_line_for_each_setting():
     rows = [
-        {"id": "a", "radii": radii, "images": 10, "top1": top1}
+        {"id": "a", "change": radii, "images": 10, "top1": top1}
         | {"top1_error": error, "top1_anew": 0.6, "top1_anew_error": error}
         for radii, top1, error in (("as trained", 0.5, 0.0), (2.0, 0.4, 0.003))
     ]
-    assert markdown.table_of_radius_effect(rows).splitlines()[2:] == [
+    table = markdown.table_of_changes(rows, of="radii").splitlines()
+    assert table[0].startswith("| network | radii |")
+    assert table[2:] == [
         "| `a` | as trained | 10 | 50.00 | 60.00 |",
         "| `a` | 2.0 | 10 | 40.00 ± 0.30 | 60.00 ± 0.30 |",
     ]

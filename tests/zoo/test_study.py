@@ -27,11 +27,13 @@ from zoo import network
 from zoo import tables
 from zoo.data.sources import tiny_imagenet_boxes
 from zoo.study import __main__ as command
+from zoo.study import changes
 from zoo.study import content
 from zoo.study import equivariance as equivariance_study
 from zoo.study import faithfulness
 from zoo.study import fine_tuning
 from zoo.study import networks
+from zoo.study import parts
 from zoo.study import radii
 from zoo.study import radius_effect
 from zoo.study import rectangles as study
@@ -744,9 +746,9 @@ def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
         input={"size": 16},
         training={"command": "a"},
     )
-    monkeypatch.setattr(radius_effect.manifest, "entry", lambda _: entry)
+    monkeypatch.setattr(changes.manifest, "entry", lambda _: entry)
     recipe = small_recipe(training={"batch_size": 4}, data=ONE_SIZE)
-    monkeypatch.setattr(radius_effect.recipes, "of_command", lambda _: recipe)
+    monkeypatch.setattr(changes.recipes, "of_command", lambda _: recipe)
     trained = list(range(1, len(layers) + 1))
     for layer, radius in zip(layers, trained):
         radius_effect._set(layer, radius)
@@ -759,7 +761,9 @@ def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
     rows = radius_effect.measure("a", data_dir)
     half = pytest.approx(0.5 / 6**0.5, abs=1e-4)
     # Differences of 1 and 0 in equal shares deviate by a half.
-    assert [(row["radii"], row["top1"], row["top1_error"]) for row in rows] == [
+    assert [
+        (row["change"], row["top1"], row["top1_error"]) for row in rows
+    ] == [
         ("as trained", 1.0, 0),
         ("in the reverse order", 1.0, 0),
         (0.5, 1.0, 0),
@@ -778,9 +782,60 @@ def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
         assert fresh == (index % 2 == 1)
 
 
-def test_a_network_without_radii_is_an_error():
+@pytest.mark.parametrize("study", [radius_effect, parts])
+def test_a_network_without_what_is_changed_is_an_error(study):
     with pytest.raises(ValueError, match="'resnet14_small.cifar100_32', which"):
-        radius_effect.measure("resnet14_small.cifar100_32", "nowhere")
+        study.measure("resnet14_small.cifar100_32", "nowhere")
+
+
+def test_what_the_parts_of_gsa_tell_is_taken_away(monkeypatch):
+    """Content is then the mean of the map, and position nothing."""
+    network = AttnResNet(
+        blocks_per_stage=(1,),
+        width=8,
+        bottleneck=False,
+        attention="gsa",
+        input_shape=(16, 16, 3),
+        weights=None,
+        classes=3,
+    )
+    monkeypatch.setattr(
+        parts.keras_attn,
+        "load",
+        lambda _: types.SimpleNamespace(model=network),
+    )
+    monkeypatch.setattr(
+        parts.changes, "measure", lambda name, model, changes, where: changes
+    )
+    layers = [
+        layer
+        for layer in network.layers
+        if isinstance(layer, GlobalSelfAttention2D)
+    ]
+    trained = network.get_weights()
+    even, absent = {}, {}
+    for name, change in parts.measure("a", "nowhere").items():
+        network.set_weights(trained)
+        change()
+        even[name], absent[name] = set(), set()
+        for layer in layers:
+            maps = np.random.default_rng(0).normal(size=layer.input.shape[1:])
+            maps = maps[None].astype("float32")
+            content = layer.query_attention(maps, (0, 1))
+            differences = np.ptp(content, axis=(2, 3))  # in each head
+            even[name].add(bool(np.all(differences < 1e-6)))
+            position = layer.position_attention(maps, (0, 1))
+            absent[name].add(bool(np.all(np.equal(position, 0))))
+    assert even == {
+        "content sees all pixels alike": {True},
+        "no position": {False},
+        "both": {True},
+    }
+    assert absent == {
+        "content sees all pixels alike": {False},
+        "no position": {True},
+        "both": {True},
+    }
 
 
 @pytest.mark.parametrize(

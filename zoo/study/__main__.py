@@ -44,6 +44,15 @@ def radius_effect(weight_id: Id, data_dir: DataDir):
 
 
 @app.command()
+def parts(weight_id: Id, data_dir: DataDir):
+    """Does GSA use what content and positions tell, once it is trained?"""
+    from zoo.study import parts
+
+    rows = parts.measure(weight_id, data_dir)
+    tables.replace(tables.RESULTS / "parts.csv", rows, "id")
+
+
+@app.command()
 def rectangles(ids: Ids, data_dir: DataDir):
     """Rectangles of networks against the boxes of Tiny-ImageNet."""
     from zoo.study import rectangles
