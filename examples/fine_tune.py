@@ -66,6 +66,8 @@ def main(
     """Fine-tune a pretrained classifier on classes of your own."""
     if out.suffix != ".keras" or not out.parent.is_dir():
         raise typer.BadParameter(f"--out {out}: no .keras file in a folder")
+    if data and validation_folder:
+        raise typer.BadParameter("--validation-folder goes without --data")
     head_epochs = 0 if from_scratch else head_epochs
     if not head_epochs + body_epochs:
         raise typer.BadParameter("there must be an epoch to train")
@@ -113,6 +115,13 @@ def main(
 def from_folders(folder, validation_folder, prepare, seed):
     """Return images for training and validation, and the class names."""
     names = classes_in(folder)
+    if not names:
+        raise typer.BadParameter(f"{folder}: no folders of classes")
+    if not any(file.parent.parent == folder for file in images.find(folder)):
+        raise typer.BadParameter(
+            f"{folder}: its folders hold no images, but folders. Give one of "
+            f"them: {folder / names[0]}"
+        )
     if validation_folder and classes_in(validation_folder) != names:
         raise typer.BadParameter(
             f"{validation_folder}: its classes are not those of {folder}"
@@ -125,13 +134,12 @@ def from_folders(folder, validation_folder, prepare, seed):
         else:
             files = np.random.default_rng(seed).permutation(files)
             held_out, files = np.split(files, [len(files) // 5])
+        if not len(files) or not len(held_out):
+            raise typer.BadParameter(
+                f"{folder / name}: too few images to hold out a fifth"
+            )
         training += [(file, label) for file in files]
         validation += [(file, label) for file in held_out]
-    if not training or not validation:
-        raise typer.BadParameter(
-            f"{folder}: no folders of classes, or of too few images to hold "
-            "out a fifth"
-        )
 
     def read(examples):
         files, labels = zip(*examples)

@@ -22,7 +22,9 @@ from keras_attn import images as image_files
 
 
 def main(
-    pictures: Annotated[list[Path], typer.Argument(help="Image files.")],
+    pictures: Annotated[
+        list[Path], typer.Argument(help="Image files, or folders of them.")
+    ],
     out: Annotated[Path, typer.Option(help="The picture to write.")],
     model: Annotated[
         list[str], typer.Option(help="Whatever keras_attn.load takes.")
@@ -37,8 +39,10 @@ def main(
     ] = None,
 ):
     """Draw where every attention layer of a network looks."""
-    if out.suffix not in (".jpg", ".png") or not out.parent.is_dir():
+    suffixes = ".jpg", ".jpeg", ".png"
+    if out.suffix.lower() not in suffixes or not out.parent.is_dir():
         raise typer.BadParameter(f"--out {out}: no .jpg or .png in a folder")
+    pictures = [file for path in pictures for file in image_files.find(path)]
     figures = [draw(each, pictures, layers or "*", query) for each in model]
     width = max(figure.width for figure in figures)
     height = sum(figure.height for figure in figures)

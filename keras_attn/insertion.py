@@ -86,7 +86,7 @@ def insert_attention(model, layer, after, residual=None):
         if original not in inserted:
             name = _unused(f"{original.name}_attention", taken)
             made = _make(layer, name, residual, original.dtype_policy)
-            _check_data_format(made, data_formats)
+            _check_data_format("layer", made, data_formats)
             inserted[original] = made
         return _attend(inserted[original], original, outputs)
 
@@ -146,6 +146,7 @@ def replace_convolutions(model, where, make_layer):
                 "`make_layer` must return a layer. "
                 f"Received: {layer!r} of type {type(layer).__name__}"
             )
+        _check_data_format("make_layer", layer, {original.data_format})
         return _copy(layer, name=original.name, dtype=original.dtype_policy)
 
     def check(original, inputs, outputs):
@@ -154,7 +155,7 @@ def replace_convolutions(model, where, make_layer):
                 "make_layer",
                 original,
                 expected=original.compute_output_shape(inputs.shape),
-                received=outputs.shape,
+                received=getattr(outputs, "shape", type(outputs).__name__),
             )
         return outputs
 
@@ -249,7 +250,11 @@ def _make(layer, name, residual, dtype_policy):
     return _copy(layer, name=name, dtype=dtype_policy)
 
 
-def _copy(layer, **changes):
+def _copy(layer, dtype, name=None):
+    if isinstance(layer, keras.Sequential):
+        layers = [_copy(inner, dtype) for inner in layer.layers]
+        return keras.Sequential(layers, name=name or layer.name)
+    changes = {"dtype": dtype} | ({"name": name} if name else {})
     return copy_layer(layer, lambda config: config | changes)
 
 
@@ -277,16 +282,16 @@ def _without_shortcut(attention):
     return attention.layer if isinstance(attention, ReZero) else attention
 
 
-def _check_data_format(attention, of_model):
+def _check_data_format(argument, layer, of_model):
     # In the wrong one it would attend to rows of channels, without an error.
-    layer = _without_shortcut(attention)
-    received = getattr(layer, "data_format", None)
-    if received and of_model and received not in of_model:
-        raise ValueError(
-            "`layer` must have the data format of the model, "
-            f"{', '.join(of_model)}. Received: layer={layer} with "
-            f"data_format={received!r}"
-        )
+    for inner in layer._flatten_layers():  # no public name reaches them
+        received = getattr(inner, "data_format", None)
+        if received and of_model and received not in of_model:
+            raise ValueError(
+                f"`{argument}` must have the data format of the model, "
+                f"{', '.join(of_model)}. Received: {inner} with "
+                f"data_format={received!r}"
+            )
 
 
 def _check_takes(layer, original, shape):
@@ -301,9 +306,8 @@ def _check_takes(layer, original, shape):
 
 
 def _check_same_shape(argument, original, expected, received):
-    if tuple(received) != tuple(expected):
+    if received != tuple(expected):
         raise ValueError(
             f"`{argument}` must give outputs of the shape {tuple(expected)} "
-            f"at the layer {original.name!r}. "
-            f"Received: the shape {tuple(received)}"
+            f"at the layer {original.name!r}. Received: {received}"
         )

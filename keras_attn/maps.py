@@ -8,6 +8,8 @@ from keras import ops
 
 from keras_attn.layers import ReZero
 from keras_attn.layers import feature_maps
+from keras_attn.rebuilding import calls
+from keras_attn.rebuilding import check_graph
 from keras_attn.rebuilding import has_graph
 
 
@@ -155,15 +157,16 @@ def attention_maps(model, images, query=None, batch_size=32):
         inputs = keras.tree.flatten(features(batch, training=False))
         batches.append(
             [
-                _look(name, layer, tensor, batch.shape, query)
-                for (name, layer), tensor in zip(layers, inputs)
+                _look(*layer, tensor, batch.shape, query)
+                for layer, tensor in zip(layers, inputs)
             ]
         )
     return [_joined(parts) for parts in zip(*batches)]
 
 
 def _attention_inputs(model):
-    """Return names and layers, and a model that gives their inputs."""
+    """Return layers, each with its name and the shortcuts beside it, and a
+    model that gives their inputs."""
     if not has_graph(model):
         raise ValueError(
             "`model` must be a functional or a built sequential model. "
@@ -180,36 +183,35 @@ def _attention_inputs(model):
             f"The network {model.name!r} has no attention, so there is "
             "nothing to show"
         )
-    layers = [(name, layer) for name, layer, _ in found]
+    layers = [found_layer for *found_layer, _ in found]
     return layers, keras.Model(model.inputs[0], [x for *_, x in found])
 
 
-def _find_in_graph(model, prefix=""):
-    """Return the name, the layer and the input of each attention layer."""
-    # Of sequential models, too, this is the graph. A layer may have been
-    # called elsewhere as well, and no public name tells which call is where.
-    graph = keras.Model(model.inputs, model.outputs)
-    calls = {id(n) for nodes in graph._nodes_by_depth.values() for n in nodes}
+def _find_in_graph(model, prefix="", shortcuts=()):
+    """Return of each attention layer its name, the layer, the `ReZero` layers
+    that it is inside of, and its input."""
+    check_graph(model)
     found = []
-    for operation in graph.operations:
+    for operation, nodes in calls(model).items():
         if not isinstance(operation, keras.layers.Layer):
             continue
-        nodes = [n for n in operation._inbound_nodes if id(n) in calls]
         for number, node in enumerate(nodes, 1):
             name = prefix + operation.name + (f":{number}" * (number > 1))
-            found += _find_in_layer(operation, node.input_tensors, name)
+            given = (*node.arguments.args, *node.arguments.kwargs.values())
+            if given:  # not to an input layer
+                found += _find_in_layer(operation, given[0], name, shortcuts)
     return found
 
 
-def _find_in_layer(layer, inputs, name):
-    """The same for one layer that is called with a list of tensors."""
-    is_scaled = isinstance(layer, ReZero)
-    if hasattr(layer.layer if is_scaled else layer, "describe_attention"):
-        return [(name, layer, inputs[0])]
-    if is_scaled:
-        return _find_in_layer(layer.layer, inputs, name)
+def _find_in_layer(layer, inputs, name, shortcuts):
+    """The same for one layer that is called with tensors."""
+    if hasattr(layer, "describe_attention"):
+        return [(name, layer, shortcuts, inputs)]
+    if isinstance(layer, ReZero):
+        shortcuts = (*shortcuts, layer)
+        return _find_in_layer(layer.layer, inputs, name, shortcuts)
     if has_graph(layer):
-        return _find_in_model(layer, inputs, f"{name}/")
+        return _find_in_model(layer, inputs, f"{name}/", shortcuts)
     hidden = [
         inner.name
         for inner in layer._flatten_layers(include_self=False)
@@ -224,21 +226,20 @@ def _find_in_layer(layer, inputs, name):
     return []
 
 
-def _find_in_model(model, inputs, prefix):
-    found = _find_in_graph(model, prefix)
+def _find_in_model(model, inputs, prefix, shortcuts):
+    found = _find_in_graph(model, prefix, shortcuts)
     if not found:
         return []
     features = keras.Model(model.inputs, [x for *_, x in found])(inputs)
     features = keras.tree.flatten(features)
-    return [(name, layer, x) for (name, layer, _), x in zip(found, features)]
+    return [(*layer, x) for (*layer, _), x in zip(found, features)]
 
 
-def _look(name, layer, features, images_shape, query):
+def _look(name, layer, shortcuts, features, images_shape, query):
     """Return the attention of a layer to a batch."""
-    scale = None
-    if isinstance(layer, ReZero):
-        scale = float(ops.convert_to_numpy(layer.scale))
-        layer = layer.layer
+    scales = [ops.convert_to_numpy(shortcut.scale) for shortcut in shortcuts]
+    scale = float(np.prod(scales)) if scales else None
+    features = ops.cast(features, layer.compute_dtype)  # as a call would
     image_size = feature_maps.map_shape(images_shape, layer.data_format)[:2]
     map_size = feature_maps.map_shape(features.shape, layer.data_format)[:2]
     query = _checked(query, image_size)

@@ -4,7 +4,10 @@ import math
 import re
 
 import keras
+import numpy as np
 
+from keras_attn.rebuilding import calls
+from keras_attn.rebuilding import check_graph
 from keras_attn.rebuilding import has_graph
 
 # Behind a block or a stage there may be what `insert_attention` put there.
@@ -45,11 +48,14 @@ def feature_pyramid(model):
             f"Received: {getattr(model, 'name', model)!r} of type "
             f"{type(model).__name__}"
         )
-    pyramid = FeaturePyramid(
-        model.inputs,
-        {level: layer.output for level, layer in levels.items()},
-        name=f"{model.name}_pyramid",
-    )
+    check_graph(model)
+    nodes = calls(model)
+    outputs = {
+        level: nodes[layer][-1].outputs[0] for level, layer in levels.items()
+    }
+    # One image, and no list of one.
+    inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs
+    pyramid = FeaturePyramid(inputs, outputs, name=f"{model.name}_pyramid")
     _check_sizes(pyramid)
     return pyramid
 
@@ -98,7 +104,7 @@ def _check_sizes(pyramid):
 
 def _level_of_stem(model):
     names = {layer.name for layer in model.layers}
-    strides = model.get_layer("conv1_conv").strides[0]
+    strides = np.max(model.get_layer("conv1_conv").strides)
     if "pool1_pool" in names:
         strides *= 2
     return int(math.log2(strides))

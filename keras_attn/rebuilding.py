@@ -40,7 +40,8 @@ def rebuild(model, finish=None, replace=None, change=None):
         else:
             new = replace(original) if replace else None
         if new is None:
-            new = copies[original] = copy_layer(original, change)
+            new = copy_layer(original, change, new_layer)
+            copies[original] = new
         new_layers[original], originals[new] = new, original
         return new
 
@@ -64,20 +65,37 @@ def rebuild(model, finish=None, replace=None, change=None):
     return rebuilt
 
 
-def _plain(model):
-    """Return a functional model of the same graph, with nothing compiled."""
+def check_graph(model):
+    """Raise a `ValueError` if the graph of a model is not what it does."""
     for kind in type(model).__mro__:
         if "call" in vars(kind) and kind.__module__.split(".")[0] != "keras":
             raise ValueError(
                 f"The graph of the model {model.name!r} does not say what it "
                 f"does: its class {kind.__name__} has a `call` of its own"
             )
-    if isinstance(model, keras.Sequential):
-        # Its `input` is that of a call, perhaps in another model.
-        inputs, outputs = model.inputs[0], model.outputs[0]
-    else:
-        inputs, outputs = model.input, model.output
-    return keras.Model(inputs, outputs, name=model.name)
+
+
+def calls(model):
+    """Return the layers and other operations of a model, in their order, and
+    the nodes of their calls in this model, of which each may have others."""
+    # Of sequential models, too, this is the graph. No public name tells which
+    # call is where.
+    graph = keras.Model(model.inputs, model.outputs)
+    here = {id(n) for nodes in graph._nodes_by_depth.values() for n in nodes}
+    return {
+        operation: [n for n in operation._inbound_nodes if id(n) in here]
+        for operation in graph.operations
+    }
+
+
+def _plain(model):
+    """Return a functional model of the same graph, with nothing compiled."""
+    check_graph(model)
+    # What a sequential model calls its `input` is that of a call, perhaps in
+    # another model; no public name has its own.
+    is_sequential = isinstance(model, keras.Sequential)
+    graph = model._functional if is_sequential else model
+    return keras.Model(graph.input, graph.output, name=model.name)
 
 
 def _copy_inputs(model, change):
@@ -90,13 +108,15 @@ def _copy_inputs(model, change):
     return keras.tree.map_structure(lambda x: copies[id(x)], model.input)
 
 
-def copy_layer(layer, change=None):
+def copy_layer(layer, change=None, copy_inner=None):
     """Return a layer, or another node of a graph, with new weights.
 
     Args:
         layer: The layer, or node.
         change: Function that takes its configuration and returns the one to
             use, or `None`.
+        copy_inner: Function that takes the layer that a wrapper wraps and
+            returns the one to wrap. Defaults to this one.
     """
     is_lambda = type(layer) is keras.layers.Lambda
     config = _config_of_lambda(layer) if is_lambda else layer.get_config()
@@ -104,7 +124,10 @@ def copy_layer(layer, change=None):
         config = change(config)
     if is_lambda:
         return keras.layers.Lambda(layer.function, **config)
-    copy = _from_config(layer, config)
+    if _only_wraps(layer):
+        inner = (copy_inner or copy_layer)(layer.layer)
+        return type(layer)(inner, **_without(config, "layer"))
+    copy = type(layer).from_config(config | _functions(layer, config))
     if hasattr(layer, "save_assets"):  # vocabularies, which give it its shape
         with tempfile.TemporaryDirectory() as folder:
             layer.save_assets(folder)
@@ -112,13 +135,8 @@ def copy_layer(layer, change=None):
     return copy
 
 
-def _from_config(layer, config):
-    """Return a layer of the kind of `layer` that a configuration describes."""
-    if not _only_wraps(layer):
-        return type(layer).from_config(config | _functions(layer, config))
-    config = dict(config)
-    inner = _from_config(layer.layer, config.pop("layer")["config"])
-    return type(layer)(inner, **config)
+def _without(config, key):
+    return {name: value for name, value in config.items() if name != key}
 
 
 def _only_wraps(layer):
@@ -126,15 +144,13 @@ def _only_wraps(layer):
     if not isinstance(layer, keras.layers.Wrapper):
         return False
     as_usual = type(layer).from_config.__func__
-    has_own = as_usual is not keras.layers.Wrapper.from_config.__func__
-    return not has_own and not isinstance(
-        layer.layer, (keras.Model, keras.layers.Lambda)
-    )
+    return as_usual is keras.layers.Wrapper.from_config.__func__
 
 
 def _functions(layer, config):
     """Return those of a layer's own functions that a configuration names: the
-    name of a user's function means nothing to Keras, or another function."""
+    name of a user's function means nothing to Keras, or another function. So
+    does that of a user's class of regularizers, of which there is an object."""
     functions = {
         key: getattr(layer, key, None)
         for key in config
@@ -143,8 +159,19 @@ def _functions(layer, config):
     return {
         key: function
         for key, function in functions.items()
-        if isinstance(function, types.FunctionType)
+        if isinstance(function, types.FunctionType) or _is_of_user(function)
     }
+
+
+def _is_of_user(function):
+    """Whether it is an object, which can be called, of a class that is not
+    Keras's. (Of Keras's initializers a copy is to have another seed.)"""
+    kind = type(function)
+    return (
+        callable(function)
+        and not isinstance(function, (type, keras.layers.Layer))
+        and kind.__module__.split(".")[0] not in ("builtins", "keras")
+    )
 
 
 def _config_of_lambda(layer):

@@ -18,11 +18,18 @@ def replacing(path):
 
     Yields:
         A path of the same name, in a new folder beside it.
+
+    Raises:
+        FileNotFoundError: if the folder of `path` does not exist.
     """
-    path = Path(path)
+    target = Path(os.path.realpath(path))  # of a link, which stays
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path} cannot be written: there is no folder {target.parent}"
+        )
     with tempfile.TemporaryDirectory(
-        prefix="unfinished_", dir=path.parent
+        prefix="unfinished_", dir=target.parent
     ) as folder:
-        unfinished = Path(folder) / path.name
+        unfinished = Path(folder) / Path(path).name
         yield unfinished
-        os.replace(unfinished, path)
+        os.replace(unfinished, target)

@@ -14,6 +14,7 @@ from keras_attn.layers import GlobalSelfAttention2D
 from keras_attn.layers import PositionwiseAttention2D
 from keras_attn.layers import RectangularAttention2D
 from keras_attn.layers import RelativeSelfAttention2D
+from keras_attn.layers import ReZero
 from tests.applications.common import randomize
 from tests.applications.common import small_network
 from tests.applications.common import some_images
@@ -325,6 +326,61 @@ def test_the_scale_of_a_shortcut_is_told():
     assert inserted.scale == -0.5
     assert inserted.resized().scale == -0.5
     assert [other.scale for other in others] == [None, None]
+
+
+def test_the_scale_is_that_of_all_shortcuts_around_a_layer():
+    model = gated_model()
+    both = keras.Sequential(
+        [ReZero(ChannelAttention2D(2)), ChannelAttention2D(2)]
+    )
+    new = keras_attn.insert_attention(model, both, "conv")
+    outer = new.get_layer("conv_attention")
+    first, second, *_ = keras_attn.attention_maps(new, images_of(new))
+    assert first.scale == second.scale == 0
+    outer.scale.assign(-0.5)
+    outer.layer.layers[0].scale.assign(3)
+    first, second, *_ = keras_attn.attention_maps(new, images_of(new))
+    assert (first.scale, second.scale) == (-1.5, -0.5)
+
+
+def test_maps_are_computed_in_the_precision_of_their_layer():
+    """Keys that exceed float16 are the reason to give a layer float32."""
+    image = keras.Input((8, 8, 3), dtype="float16")
+    layer = GlobalSelfAttention2D(8, dtype="float32")
+    model = keras.Model(image, layer(image))
+    layer.kernel.assign(1e3 * layer.kernel)
+    images = images_of(model).astype("float16")
+    [result] = keras_attn.attention_maps(model, images)
+    expected = layer.attention_map(images.astype("float32"))
+    np.testing.assert_allclose(result.map, to_numpy(expected), atol=1e-6)
+
+
+def test_a_model_that_is_called_with_inputs_by_name_gets_them_so():
+    right, left = (keras.Input((8, 8, 3), name=n) for n in ("right", "left"))
+    gated = PositionwiseAttention2D(3, name="gate")(right - 3 * left)
+    inner = keras.Model([right, left], gated, name="inner")
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, inner({"left": image, "right": image**2}))
+    images = images_of(model)
+    [result] = keras_attn.attention_maps(model, images)
+    expected = inner.get_layer("gate").attention_map(images**2 - 3 * images)
+    np.testing.assert_allclose(result.map, to_numpy(expected), atol=1e-5)
+
+
+class Halved(keras.Model):
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs / 2, training=training, mask=mask)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_model_that_does_not_do_what_its_graph_says_is_refused(inside):
+    model = gated_model()
+    model = Halved(model.input, model.output)
+    if inside:
+        image = keras.Input(model.input_shape[1:])
+        model = keras.Model(image, model(image))
+    with pytest.raises(ValueError, match="Halved has a `call` of its own"):
+        keras_attn.attention_maps(model, images_of(model))
 
 
 def test_models_inside_models_and_layers_that_are_called_twice():

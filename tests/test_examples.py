@@ -189,6 +189,20 @@ def test_a_fifth_of_each_class_is_held_out(folder):
             example["from_folders"](*arguments, prepare, 0)
 
 
+def test_folders_that_hold_no_classes_are_told(folder, tmp_path):
+    """Of which a network would be trained that nobody wants."""
+    main = runpy.run_path("examples/fine_tune.py")["main"]
+    out = tmp_path / "mine.keras"
+    with pytest.raises(typer.BadParameter, match="but folders. .*pictures"):
+        main(folder.parent, out, model=WEIGHT)
+    for picture in list((folder / "dark").iterdir())[4:]:
+        picture.unlink()
+    with pytest.raises(typer.BadParameter, match="dark: too few images"):
+        main(folder, out, model=WEIGHT)
+    with pytest.raises(typer.BadParameter, match="goes without --data"):
+        main(folder, out, model=WEIGHT, data="a", validation_folder=folder)
+
+
 @pytest.mark.parametrize(
     "splits, sizes",
     [
@@ -295,10 +309,14 @@ def test_what_is_drawn_is_what_the_network_sees(tmp_path):
     network without names of classes."""
     example = runpy.run_path("examples/see_attention.py")
     levels = np.linspace(0, 65535, 60).astype("uint16")
-    Image.fromarray(np.tile(levels, (60, 1))).save(tmp_path / "grey.png")
+    grey = Image.fromarray(np.tile(levels[:, None], (1, 60)))
+    grey.save(tmp_path / "grey.png")
     shown = example["sharp"](tmp_path / "grey.png", 32, 16)
     assert shown.shape == (16, 32, 3)
-    np.testing.assert_allclose(shown[8, 16], 127, atol=6)
+    # A network of twice its height sees the middle half, from a quarter of
+    # the levels to three quarters.
+    assert np.ptp(shown, axis=1).max() < 3
+    np.testing.assert_allclose(shown[[0, 15], 16, 0], [66, 189], atol=6)
     model = AttnResNet(
         (1, 1),
         bottleneck=False,
@@ -312,7 +330,10 @@ def test_what_is_drawn_is_what_the_network_sees(tmp_path):
     model.save(tmp_path / "mine.keras")
     file = str(tmp_path / "mine.keras")
     figure = example["draw"](file, [tmp_path / "grey.png"], "*", None)
-    assert np.asarray(figure).std() > 10
+    # Three panels: the picture, which is grey, and maps, which are not.
+    panels = np.array_split(np.asarray(figure, "int16"), 2, axis=1)
+    colorful = [np.ptp(panel, axis=2).max() > 50 for panel in panels]
+    assert colorful == [False, True]
 
 
 def test_a_network_from_scratch_has_other_weights(folder, tmp_path):

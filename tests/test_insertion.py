@@ -649,6 +649,75 @@ def test_activations_of_users_are_kept(activation):
     )
 
 
+@pytest.mark.parametrize("inside", ["sequential", "lambda"])
+def test_models_and_lambdas_inside_wrappers_are_kept(inside):
+    """Keras would make them anew by the names of their functions."""
+    encoder = keras.Sequential([layers.Conv2D(4, 3, activation=hard_sigmoid)])
+    if inside == "lambda":
+        encoder = layers.Lambda(lambda x: x[..., :2] ** 2)
+    frames, image = keras.Input((2, 8, 8, 3)), keras.Input((8, 8, 3))
+    outputs = [layers.TimeDistributed(encoder)(frames), encoder(image)]
+    outputs.append(layers.ReLU(name="relu")(outputs[1]))
+    model = keras.Model([frames, image], outputs)
+    new = keras_attn.insert_attention(model, ChannelAttention2D(1), "relu")
+    pictures = 4 * make_inputs(8, 8, 3)[:1]
+    inputs = [pictures[:, None].repeat(2, 1), pictures]
+    for one, other in zip(new(inputs), model(inputs)):
+        np.testing.assert_allclose(to_numpy(one), to_numpy(other), atol=1e-6)
+    # The encoder is one layer still: only the attention is new.
+    attention = new.get_layer("relu_attention")
+    assert len(new.weights) == len(model.weights) + len(attention.weights)
+
+
+class Largest(keras.constraints.Constraint):
+    """A class of a user, which is not registered."""
+
+    def __call__(self, weights):
+        return keras.ops.clip(weights, -0.01, 0.01)
+
+
+def test_constraints_of_users_are_kept():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, kernel_constraint=Largest(), name="conv")(image)
+    model = keras.Model(image, x)
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "conv")
+    assert isinstance(new.get_layer("conv").kernel_constraint, Largest)
+
+
+def test_sequential_models_keep_all_of_their_outputs():
+    image = keras.Input((8, 8, 3))
+    both = {"one": layers.ReLU(name="relu")(image), "two": image * 2}
+    model = keras.Sequential([image, keras.Model(image, both)])
+    new = keras_attn.insert_attention(model, ChannelAttention2D(1), "*/relu")
+    pictures = make_inputs(8, 8, 3)
+    expected, outputs = model(pictures), new(pictures)
+    assert set(outputs) == set(expected) == {"one", "two"}
+    for name, values in expected.items():
+        np.testing.assert_allclose(
+            to_numpy(outputs[name]), to_numpy(values), atol=1e-6
+        )
+
+
+class Gate(layers.Layer):
+    """A layer of a user, which is not registered."""
+
+    def call(self, inputs):
+        return keras.ops.sigmoid(inputs) * inputs
+
+
+def test_several_layers_are_inserted_as_one():
+    """With the dtype policy of the layer before, each of them."""
+    image = keras.Input((8, 8, 3))
+    convolution = layers.Conv2D(4, 3, dtype="mixed_bfloat16", name="conv")
+    model = keras.Model(image, convolution(image))
+    both = keras.Sequential([Gate(), PositionwiseAttention2D(3)])
+    new = keras_attn.insert_attention(model, both, "conv", residual=False)
+    gates = new.get_layer("conv_attention").layers
+    assert [type(gate) for gate in gates] == [Gate, PositionwiseAttention2D]
+    assert {gate.compute_dtype for gate in gates} == {"bfloat16"}
+    assert both.layers[1].compute_dtype == "float32"
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_activations_of_users_are_kept_in_what_was_inserted(wrapped):
     def hard_sigmoid(x):  # Keras has another of this name
@@ -743,6 +812,18 @@ def test_a_replacement_of_the_same_type_starts_with_new_weights():
         (
             {"make_layer": lambda conv: ExplicitAttention2D(4)},
             r"`make_layer`.*\(None, 5, 7, 6\).*'second'.*\(None, 5, 7, 4\)",
+        ),
+        (
+            {"make_layer": lambda conv: Twice()},
+            r"`make_layer`.*\(None, 5, 7, 6\).*'second'. Received: tuple",
+        ),
+        (
+            {
+                "make_layer": lambda conv: ExplicitAttention2D(
+                    6, data_format="channels_first"
+                )
+            },
+            "`make_layer` must have the data format.*'channels_first'",
         ),
     ],
 )

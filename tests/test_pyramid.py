@@ -103,6 +103,28 @@ def test_a_saved_task_of_keras_cv_finds_the_levels_again(tmp_path):
     )
 
 
+def test_a_body_without_its_preprocessing_has_the_same_levels():
+    """Its layers were called in the whole network before."""
+    whole = backbone()
+    first = whole.get_layer("conv1_conv")
+    body = keras.Model(first.input, whole.output)
+    maps = keras_attn.feature_pyramid(body)(np.ones((1, 64, 64, 3), "float32"))
+    assert {level: x.shape[1] for level, x in maps.items()} == {
+        level: x.shape[1]
+        for level, x in keras_attn.feature_pyramid(whole).output.items()
+    }
+
+
+def test_a_model_that_does_not_do_what_its_graph_says_is_refused():
+    class Halved(keras.Model):
+        def call(self, inputs, training=None, mask=None):
+            return super().call(inputs / 2, training=training, mask=mask)
+
+    model = backbone()
+    with pytest.raises(ValueError, match="Halved has a `call` of its own"):
+        keras_attn.feature_pyramid(Halved(model.input, model.output))
+
+
 def test_other_networks_are_refused():
     image = keras.Input((8, 8, 3))
     other = keras.Model(image, keras.layers.Conv2D(2, 3)(image), name="other")

@@ -29,6 +29,24 @@ def test_two_at_once_do_not_disturb_each_other(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_stays_and_its_target_is_replaced(tmp_path):
+    target, link = tmp_path / "data" / "blob", tmp_path / "a.keras"
+    target.parent.mkdir()
+    target.write_text("old")
+    link.symlink_to(target)
+    with replacing(link) as unfinished:
+        assert unfinished.name == "a.keras"  # formats go by the end
+        unfinished.write_text("new")
+    assert link.is_symlink() and target.read_text() == "new"
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    path = tmp_path / "nowhere" / "a.json"
+    expected = pytest.raises(FileNotFoundError, match="/a.json cannot be")
+    with expected, replacing(path):
+        raise AssertionError("there is nothing to write to")
+
+
 def test_long_names_are_names(tmp_path):
     path = tmp_path / (250 * "a" + ".json")
     with replacing(path) as unfinished:
