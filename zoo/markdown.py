@@ -208,11 +208,11 @@ def table_of_equivariance(rows):
     """Return the rows of `zoo.study.equivariance`, with errors as shares of
     those of rectangles that stay where they are."""
     header = (
-        "| run | area | spread of centres | edges | saliency "
+        "| edges | saliency | run | area | elongation | spread of centres "
         "| way of the centre | centres | extents | angles |"
     )
     lines = []
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row["edges"], row["saliency"])):
         shares = [
             f"{row[term] / still:.1%}"
             if (still := row[f"still_{term}"])
@@ -220,9 +220,9 @@ def table_of_equivariance(rows):
             for term in ("centers", "extents", "angles")
         ]
         lines.append(
-            f"| `{row['name']}` | {row['area']:z.0%} "
-            f"| {row['center_spread']:.1%} | {row['edges']} "
-            f"| {row['saliency']} | {row['way']:z.0%} "
+            f"| {row['edges']} | {row['saliency']} | `{row['name']}` "
+            f"| {row['area']:.0%} | {row['elongation']:.2f} "
+            f"| {row['center_spread']:.1%} | {row['way']:z.0%} "
             f"| {' | '.join(shares)} |"
         )
     return _markdown(header, lines)

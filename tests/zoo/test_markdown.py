@@ -89,15 +89,15 @@ def test_the_effect_of_radii_is_a_line_for_each_setting():
 def test_equivariance_is_told_as_a_share_of_staying():
     row = {"name": "cram.cifar100_32.seed1", "edges": "black"}
     row |= {"saliency": "found", "way": 0.375}
-    row |= {"area": 0.714, "center_spread": 0.0456}
+    row |= {"area": 0.714, "elongation": 0.25, "center_spread": 0.0456}
     row |= {"centers": 0.01, "extents": 0.3, "angles": 0.02}
     row |= {"still_centers": 0.1, "still_extents": 0.2, "still_angles": 0.02}
     square = row | {"edges": "mirrored", "still_angles": 0.0}
-    table = markdown.table_of_equivariance([row, square]).splitlines()
+    table = markdown.table_of_equivariance([square, row]).splitlines()
     assert table[2:] == [
-        "| `cram.cifar100_32.seed1` | 71% | 4.6% | black | found "
+        "| black | found | `cram.cifar100_32.seed1` | 71% | 0.25 | 4.6% "
         "| 38% | 10.0% | 150.0% | 100.0% |",
-        "| `cram.cifar100_32.seed1` | 71% | 4.6% | mirrored | found "
+        "| mirrored | found | `cram.cifar100_32.seed1` | 71% | 0.25 | 4.6% "
         "| 38% | 10.0% | 150.0% |  |",
     ]
 

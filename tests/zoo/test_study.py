@@ -711,6 +711,7 @@ def test_the_area_and_the_spread_of_rectangles_are_shares_of_the_image():
     # Extents are halves: 0.8 of the width and 0.5 of the height.
     assert equivariance_study._extent(rectangles) == {
         "area": 0.4,
+        "elongation": 0.375,
         # A quarter of the side from the mean along x, none along y.
         "center_spread": pytest.approx(0.25 / 2**0.5, abs=1e-4),
     }

@@ -158,7 +158,7 @@ def test_seeds_of_different_backends_are_not_averaged(repository):
 def test_a_page_without_its_marks_is_told_in_one_line(repository):
     summarize.RESULTS.mkdir(parents=True)
     summarize.STUDIES.write_text("nothing")
-    row = {"id": "a", "radii": 2.0, "images": 1, "top1": 1, "top1_error": 0}
+    row = {"id": "a", "change": 2.0, "images": 1, "top1": 1, "top1_error": 0}
     row |= {"top1_anew": 1, "top1_anew_error": 0}
     tables.write("zoo/results/radius_effect.csv", [row])
     with pytest.raises(SystemExit, match="<!-- radius_effect -->"):

@@ -48,7 +48,8 @@ def measure(source, data_dir):
         `saliency` is found in the moved image, found first and then moved, or
         found in an image that stays while its edges alone are moved;
         of the rectangles before the move the mean `area`, as a share of the
-        image's, and `center_spread`, the standard deviation of the centre over
+        image's, which they may reach beyond, the mean `elongation`, 1 less the
+        shorter side over the longer, and `center_spread`, the standard deviation of the centre over
         the images (the root mean square of x and y), as a share of its side;
         how much of its `way` the centre goes, 1 if it moves with the image and
         0 if it stays (the slope of a regression); the mean distances from
@@ -122,6 +123,7 @@ def _extent(rectangles):
     return {
         # Of a half side, in both directions.
         "area": round(float(np.mean(long * short)), 4),
+        "elongation": round(float(np.mean(1 - short / long)), 4),
         "center_spread": round(float(np.hypot(x.std(), y.std())) / 8**0.5, 4),
     }
 
