@@ -191,53 +191,58 @@ def forget_classifier(model, report):
 def _fill(wanted, stored, model, path):
     """Write the stored variables into the layout that the model wants."""
     sources, targets = _variables(stored), _variables(wanted)
-    loaded, adapted, reinitialized, problems = [], [], [], []
-    for name, target in targets.items():
-        source = sources.get(name)
-        is_classifier = name.startswith(f"{CLASSIFIER}/")
-        if source is None:
-            problems.append(f"{name}: missing in the file")
-        elif source.shape == target.shape:
-            loaded.append(name)
-        elif is_classifier and source.ndim == target.ndim:
-            reinitialized.append(name)
-        elif _is_table(model, name) and _can_adapt(source, target):
-            adapted.append(name)
-        else:
-            problems.append(
-                f"{name}: expected shape {target.shape}, found {source.shape}"
-            )
-    unused = [name for name in sources if name not in targets]
-    has_top = any(name.startswith(f"{CLASSIFIER}/") for name in targets)
-    left_out = [
-        name
-        for name in unused
-        if name.startswith(f"{CLASSIFIER}/") and not has_top
-    ]
-    problems += [
-        f"{name!r}: not in the network"  # it may hold anything
-        for name in unused
-        if name not in left_out
-    ]
+    left_out, unknown = _unused(sources, targets)
+    report, misfits = _compare(sources, targets, model, path, left_out)
+    problems = misfits + [f"{name!r}: not in the network" for name in unknown]
     if problems:
         raise MisfitError(
             f"{path} does not fit the network {model.name!r}:\n  "
             + "\n  ".join(problems)
         )
-    for name in (*loaded, *adapted):
+    for name in (*report.loaded, *report.adapted):
         dataset = targets[name].name
         values = sources[name][()]
         del wanted[dataset]
         wanted[dataset] = values
         if values.dtype == "V2":
             wanted[dataset].attrs["dtype"] = "bfloat16"
-    return LoadReport(
-        Path(path),
-        tuple(loaded),
-        tuple(adapted),
-        tuple(reinitialized),
-        tuple(left_out),
-    )
+    return report
+
+
+def _compare(sources, targets, model, path, left_out):
+    """Return what becomes of each variable of the model, and what does not
+    fit."""
+    loaded, adapted, reinitialized, misfits = [], [], [], []
+    for name, target in targets.items():
+        source = sources.get(name)
+        if source is None:
+            misfits.append(f"{name}: missing in the file")
+        elif source.shape == target.shape:
+            loaded.append(name)
+        elif _is_of_classifier(name) and source.ndim == target.ndim:
+            reinitialized.append(name)
+        elif _is_table(model, name) and _can_adapt(source, target):
+            adapted.append(name)
+        else:
+            misfits.append(
+                f"{name}: expected shape {target.shape}, found {source.shape}"
+            )
+    kinds = loaded, adapted, reinitialized, left_out
+    return LoadReport(Path(path), *map(tuple, kinds)), misfits
+
+
+def _unused(sources, targets):
+    """Return the variables of a file that the model has not: a classifier, if
+    it has none, which is left out, and others, which may be anything."""
+    unused = [name for name in sources if name not in targets]
+    if any(map(_is_of_classifier, targets)):
+        return [], unused
+    left_out = [name for name in unused if _is_of_classifier(name)]
+    return left_out, [name for name in unused if name not in left_out]
+
+
+def _is_of_classifier(name):
+    return name.startswith(f"{CLASSIFIER}/")
 
 
 def _variables(file):

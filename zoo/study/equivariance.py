@@ -49,8 +49,9 @@ def measure(source, data_dir):
         found in an image that stays while its edges alone are moved;
         of the rectangles before the move the mean `area`, as a share of the
         image's, which they may reach beyond, the mean `elongation`, 1 less the
-        shorter side over the longer, and `center_spread`, the standard deviation of the centre over
-        the images (the root mean square of x and y), as a share of its side;
+        shorter side over the longer, and `center_spread`, the standard
+        deviation of the centre over the images (the root mean square of x and
+        y), as a share of its side;
         how much of its `way` the centre goes, 1 if it moves with the image and
         0 if it stays (the slope of a regression); the mean distances from
         rectangles that move with the image (`centers`, `extents`, `angles`, see
