@@ -26,6 +26,8 @@ import typer
 import keras_attn
 from keras_attn import images
 
+SPLITS = {"train", "training", "val", "valid", "validation", "test"}
+
 
 def main(
     folder: Annotated[
@@ -117,10 +119,10 @@ def from_folders(folder, validation_folder, prepare, seed):
     names = classes_in(folder)
     if not names:
         raise typer.BadParameter(f"{folder}: no folders of classes")
-    if not any(file.parent.parent == folder for file in images.find(folder)):
+    if set(names) <= SPLITS and classes_in(folder / names[0]):
         raise typer.BadParameter(
-            f"{folder}: its folders hold no images, but folders. Give one of "
-            f"them: {folder / names[0]}"
+            f"{folder}: its folders are no classes, but hold them. Give "
+            f"{folder / names[0]}"
         )
     if validation_folder and classes_in(validation_folder) != names:
         raise typer.BadParameter(

@@ -267,7 +267,10 @@ def _classify(classifier, paths, prepared, top):
         if ((row >= 0) & (row <= 1)).all():
             classified.append((path, image, best))
         else:
-            complain(f"{path}: what the network gives are no probabilities")
+            complain(
+                f"{path}: the network gives no probabilities: some are outside "
+                "of 0 to 1, or no numbers"
+            )
             failed = True
     return classified, failed
 

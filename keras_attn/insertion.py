@@ -251,7 +251,7 @@ def _make(layer, name, residual, dtype_policy):
 
 
 def _copy(layer, dtype, name=None):
-    if isinstance(layer, keras.Sequential):
+    if type(layer) is keras.Sequential:
         layers = [_copy(inner, dtype) for inner in layer.layers]
         return keras.Sequential(layers, name=name or layer.name)
     changes = {"dtype": dtype} | ({"name": name} if name else {})
@@ -284,14 +284,18 @@ def _without_shortcut(attention):
 
 def _check_data_format(argument, layer, of_model):
     # In the wrong one it would attend to rows of channels, without an error.
-    for inner in layer._flatten_layers():  # no public name reaches them
-        received = getattr(inner, "data_format", None)
+    if hasattr(layer, "data_format"):
+        received = layer.data_format  # whatever is inside
         if received and of_model and received not in of_model:
             raise ValueError(
                 f"`{argument}` must have the data format of the model, "
-                f"{', '.join(of_model)}. Received: {inner} with "
+                f"{', '.join(of_model)}. Received: {layer} with "
                 f"data_format={received!r}"
             )
+        return
+    inside = [layer.layer] if isinstance(layer, keras.layers.Wrapper) else []
+    for inner in getattr(layer, "layers", inside):
+        _check_data_format(argument, inner, of_model)
 
 
 def _check_takes(layer, original, shape):

@@ -11,6 +11,7 @@ from keras_attn.layers import feature_maps
 from keras_attn.rebuilding import calls
 from keras_attn.rebuilding import check_graph
 from keras_attn.rebuilding import has_graph
+from keras_attn.rebuilding import own_graph
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -230,7 +231,10 @@ def _find_in_model(model, inputs, prefix, shortcuts):
     found = _find_in_graph(model, prefix, shortcuts)
     if not found:
         return []
-    features = keras.Model(model.inputs, [x for *_, x in found])(inputs)
+    # With inputs in the structure that it is called with.
+    features = keras.Model(own_graph(model).input, [x for *_, x in found])(
+        inputs
+    )
     features = keras.tree.flatten(features)
     return [(*layer, x) for (*layer, _), x in zip(found, features)]
 

@@ -61,7 +61,7 @@ def rebuild(model, finish=None, replace=None, change=None):
     rebuilt = copy_graph(model)
     for original, new in copies.items():
         if isinstance(original, keras.layers.Layer):
-            copy_state(original, new)
+            _copy_state(original, new)
     return rebuilt
 
 
@@ -91,11 +91,16 @@ def calls(model):
 def _plain(model):
     """Return a functional model of the same graph, with nothing compiled."""
     check_graph(model)
+    graph = own_graph(model)
+    return keras.Model(graph.input, graph.output, name=model.name)
+
+
+def own_graph(model):
+    """Return the functional model that a model is, or has inside."""
     # What a sequential model calls its `input` is that of a call, perhaps in
     # another model; no public name has its own.
     is_sequential = isinstance(model, keras.Sequential)
-    graph = model._functional if is_sequential else model
-    return keras.Model(graph.input, graph.output, name=model.name)
+    return model._functional if is_sequential else model
 
 
 def _copy_inputs(model, change):
@@ -157,15 +162,20 @@ def _functions(layer, config):
         if key.endswith(ARGUMENTS_OF_FUNCTIONS)
     }
     return {
-        key: function
+        key: _with_another_seed(function)
         for key, function in functions.items()
         if isinstance(function, types.FunctionType) or _is_of_user(function)
     }
 
 
+def _with_another_seed(function):
+    is_initializer = isinstance(function, keras.initializers.Initializer)
+    return function.clone() if is_initializer else function
+
+
 def _is_of_user(function):
     """Whether it is an object, which can be called, of a class that is not
-    Keras's. (Of Keras's initializers a copy is to have another seed.)"""
+    Keras's."""
     kind = type(function)
     return (
         callable(function)
@@ -186,16 +196,30 @@ def _config_of_lambda(layer):
     }
 
 
-def copy_state(original, new):
-    """Give a copy of a layer or model the weights and flags of the original."""
+def _copy_state(original, new):
+    """Give a copy of a layer the weights and flags of the original.
+
+    What a wrapper wraps is a copy in the graph itself, which may hold more.
+    """
+    wrapped = _only_wraps(original)
     # No public name reaches the layers inside of layers.
     pairs = list(zip(original._flatten_layers(), new._flatten_layers()))
+    pairs = pairs[:1] if wrapped else pairs
     for inner, copied in pairs:
         copied.trainable = inner.trainable
-    for old, copied in zip(original.weights, new.weights, strict=True):
+    old_weights, new_weights = (
+        _own_weights(layer) if wrapped else layer.weights
+        for layer in (original, new)
+    )
+    for old, copied in zip(old_weights, new_weights, strict=True):
         # JAX may reuse the memory of weights that it trains: a copy of it.
         copied.assign(np.array(ops.convert_to_numpy(old)))
         copied.trainable = old.trainable
     for _, copied in pairs:
         if isinstance(copied, keras.layers.Normalization):
             copied.finalize_state()  # from its weights
+
+
+def _own_weights(wrapper):
+    inside = set(map(id, wrapper.layer.weights))
+    return [weight for weight in wrapper.weights if id(weight) not in inside]

@@ -17,7 +17,8 @@ def replacing(path):
         path: Path of the file to write.
 
     Yields:
-        A path of the same name, in a new folder beside it.
+        A path of the same name, in a new folder beside it; beside its target,
+        if it is a link.
 
     Raises:
         FileNotFoundError: if the folder of `path` does not exist.

@@ -365,6 +365,11 @@ def test_a_model_that_is_called_with_inputs_by_name_gets_them_so():
     [result] = keras_attn.attention_maps(model, images)
     expected = inner.get_layer("gate").attention_map(images**2 - 3 * images)
     np.testing.assert_allclose(result.map, to_numpy(expected), atol=1e-5)
+    # Also where the model itself has them by name.
+    inner = keras.Model({"left": left, "right": right}, gated)
+    model = keras.Model(image, inner({"right": image**2, "left": image}))
+    [again] = keras_attn.attention_maps(model, images)
+    np.testing.assert_allclose(again.map, result.map, atol=1e-6)
 
 
 class Halved(keras.Model):

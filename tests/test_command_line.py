@@ -174,7 +174,7 @@ def test_an_image_without_probabilities_gets_a_line_the_others_an_answer(
     [answer] = json.loads(result.stdout)
     assert answer["image"].endswith("red.png")
     assert answer["predictions"][0]["name"] == "red"
-    assert "white.png: what the network gives" in result.stderr
+    assert "white.png: the network gives no prob" in result.stderr
 
 
 def test_an_unknown_model_is_one_line_with_the_nearest():

@@ -669,6 +669,74 @@ def test_models_and_lambdas_inside_wrappers_are_kept(inside):
     assert len(new.weights) == len(model.weights) + len(attention.weights)
 
 
+def test_a_layer_inside_of_a_wrapped_model_gets_attention_too():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="conv")(image)
+    body = keras.Model(image, layers.BatchNormalization()(x), name="body")
+    frames = keras.Input((2, 8, 8, 3))
+    outputs = [body(image), layers.TimeDistributed(body)(frames)]
+    model = keras.Model([image, frames], outputs)
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "body/conv")
+    pictures = 4 * make_inputs(8, 8, 3)[:1]
+    inputs = [pictures, pictures[:, None].repeat(2, 1)]
+    for one, other in zip(new(inputs), model(inputs)):
+        np.testing.assert_allclose(to_numpy(one), to_numpy(other), atol=1e-6)
+    new.get_layer("body").get_layer("conv_attention").scale.assign(1)
+    once, often = new(inputs)
+    np.testing.assert_allclose(often[:, 0], to_numpy(once), atol=1e-6)
+    assert np.abs(to_numpy(once) - to_numpy(model(inputs)[0])).max() > 1e-3
+
+
+class Tripled(keras.Sequential):
+    """A sequential model with more than its layers."""
+
+    def call(self, inputs, **kwargs):
+        return 3 * super().call(inputs, **kwargs)
+
+
+def test_a_class_of_ones_own_stays_what_it_is_as_a_template():
+    keras.saving.register_keras_serializable("tests")(Tripled)
+    model = small_model()
+    gate = Tripled([layers.ReLU()])
+    new = keras_attn.insert_attention(model, gate, "relu", residual=False)
+    assert type(new.get_layer("relu_attention")) is Tripled
+
+
+def test_copies_with_an_initializer_of_ones_own_begin_differently():
+    class Mine(keras.initializers.GlorotUniform):
+        pass
+
+    gate = layers.Conv2D(6, 1, kernel_initializer=Mine(), padding="same")
+    new = keras_attn.insert_attention(small_model(), gate, ["first", "second"])
+    kernels = [
+        to_numpy(new.get_layer(f"{name}_attention").layer.kernel)
+        for name in ("first", "second")
+    ]
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
+
+
+def test_only_the_outermost_data_format_counts():
+    """A layer may compute in another one inside."""
+
+    class Turning(layers.Layer):
+        data_format = "channels_last"
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.inner = layers.ReLU()
+            self.inner.data_format = "channels_first"
+
+        def call(self, inputs):
+            return self.inner(inputs)
+
+    keras_attn.insert_attention(small_model(), Turning(), "relu")
+    inside = keras.Sequential(
+        [ChannelAttention2D(2, data_format="channels_first")]
+    )
+    with pytest.raises(ValueError, match="`layer` must have the data format"):
+        keras_attn.insert_attention(small_model(), inside, "relu")
+
+
 class Largest(keras.constraints.Constraint):
     """A class of a user, which is not registered."""
 

@@ -2,8 +2,6 @@
 
 import math
 
-import tensorflow as tf
-
 # Operations with products that would otherwise pass as free.
 NOT_COUNTED = ("Conv2DBackpropInput", "DepthwiseConv2dNative")
 
@@ -26,6 +24,8 @@ def count(model, input_shape):
     Raises:
         ValueError: if the graph has an operation that cannot be counted.
     """
+    import tensorflow as tf  # of trainings on JAX only sizes are counted
+
     image = tf.TensorSpec((1, *input_shape), "float32")
     graph = (
         tf.function(lambda x: model(x, training=False))

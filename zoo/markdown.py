@@ -204,9 +204,17 @@ def _with_error(row, measure):
     return f"{100 * row[measure]:.2f}{error}"
 
 
+LEAST_ELONGATION = 0.02
+
+
 def table_of_equivariance(rows):
     """Return the rows of `zoo.study.equivariance`, with errors as shares of
-    those of rectangles that stay where they are."""
+    those of rectangles that stay where they are.
+
+    Squares, as every rectangle is before training, are left out: of their
+    angles nothing can be told.
+    """
+    rows = [row for row in rows if row["elongation"] > LEAST_ELONGATION]
     header = (
         "| edges | saliency | run | area | elongation | spread of centres "
         "| way of the centre | centres | extents | angles |"

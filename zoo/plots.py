@@ -1,5 +1,6 @@
 """The plots of the comparison."""
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from keras_attn.replacing import replacing
@@ -9,6 +10,9 @@ COSTS = {
     "macs": ("multiply-adds (millions)", 1e-6),
     "latency_ms": ("one image on two CPU cores (ms)", 1),
 }
+
+
+COLORS = colormaps["tab20"].colors  # for more networks than the usual ten
 
 
 def costs(rows, path):
@@ -23,6 +27,7 @@ def costs(rows, path):
     for axes, cost in zip(
         figure.subplots(1, len(shown), squeeze=False)[0], shown
     ):
+        axes.set_prop_cycle(color=COLORS)
         label, unit = COSTS[cost]
         for row in rows:
             axes.errorbar(
@@ -46,6 +51,7 @@ def curves(runs, path):
     network and size of images."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=COLORS)
     drawn = set()
     for run in runs:
         name = f"{run.network}, {run.pixels} px"

@@ -87,7 +87,7 @@ def kept():
     """Return every `Run` that is kept, as lists by the name of the data set,
     each by network and seed."""
     lists = {}
-    for path in FOLDER.glob("*.json"):
+    for path in sorted(FOLDER.glob("*.json")):
         record = json.loads(path.read_text())
         run = _run(path.stem, record, history_of(path.stem))
         lists.setdefault(run.recipe["data"]["name"], []).append(run)

@@ -49,19 +49,6 @@ class LocalGlobalSelfAttention2D(GlobalSelfAttention2D):
             table.assign(table * np.exp(-distances)[:, None].astype("float32"))
 
 
-def _in_networks(layer_class):
-    """Return the attention type of networks with a layer in place of GSA."""
-
-    def mixing(x, filters, strides, stage, name):
-        largest = attention_types.LARGEST_FEATURE
-        x = keras.layers.ReLU(largest, name=f"{name}_limit")(x)
-        return layer_class(filters, strides=strides, name=f"{name}_attention")(
-            x
-        )
-
-    return attention_types.AttentionType(mixing=mixing)
-
-
 def _gate_that_begins_as_the_identity(name):
     return RectangularAttention2D(name=name)
 
@@ -76,10 +63,10 @@ VARIANTS = {
     "expatt_cauchy": _variant("expatt", kernel="cauchy"),
     "gsa_content": _variant("gsa", use_position=False),
     "gsa_position": _variant("gsa", use_content=False),
-    "gsa_normalized": _in_networks(NormalizedGlobalSelfAttention2D),
+    "gsa_normalized": _variant("gsa", layer=NormalizedGlobalSelfAttention2D),
     # Nothing is taken away at first, and nothing has to be.
     "cram_identity": attention_types.AttentionType(
         stages=(4,), stage_gate=_gate_that_begins_as_the_identity
     ),
-    "gsa_local": _in_networks(LocalGlobalSelfAttention2D),
+    "gsa_local": _variant("gsa", layer=LocalGlobalSelfAttention2D),
 }

@@ -58,11 +58,19 @@ def convolve_3x3(x, filters, strides, stage, name):
     return blocks.convolution(x, filters, 3, strides, f"{name}_conv")
 
 
-def global_self_attention(x, filters, strides, stage, name, **arguments):
+def global_self_attention(
+    x,
+    filters,
+    strides,
+    stage,
+    name,
+    layer=GlobalSelfAttention2D,
+    **arguments,
+):
     """GSA of what is at most `LARGEST_FEATURE`; `arguments` are other ones of
     its layer."""
     x = layers.ReLU(LARGEST_FEATURE, name=f"{name}_limit")(x)
-    return GlobalSelfAttention2D(
+    return layer(
         filters, strides=strides, name=f"{name}_attention", **arguments
     )(x)
 

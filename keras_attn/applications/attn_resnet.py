@@ -1,8 +1,11 @@
 """The one builder: residual networks with places for attention."""
 
 import numbers
+from collections.abc import Iterable
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import layers
 
 from keras_attn.applications import attention_types
@@ -160,7 +163,8 @@ def _check_arguments(stem_strides, include_top, pooling):
 
 
 def _block_counts(blocks_per_stage):
-    if not isinstance(blocks_per_stage, (list, tuple)) or not blocks_per_stage:
+    is_sequence = isinstance(blocks_per_stage, (Sequence, np.ndarray))
+    if not is_sequence or not len(blocks_per_stage):
         raise ValueError(
             "`blocks_per_stage` must be a list of integers, one a stage. "
             f"Received: blocks_per_stage={blocks_per_stage!r}"
@@ -193,7 +197,9 @@ def _default_shape(include_top, stem_strides):
 
 
 def _image_input(input_tensor, input_shape, preprocessing):
-    is_shape = isinstance(input_shape, (list, tuple)) and len(input_shape) == 3
+    if isinstance(input_shape, Iterable):  # that of TensorFlow, too
+        input_shape = tuple(input_shape)
+    is_shape = isinstance(input_shape, tuple) and len(input_shape) == 3
     if input_tensor is None and not is_shape:
         raise ValueError(
             "`input_shape` must have three entries, without the batch. "

@@ -48,11 +48,12 @@ def export(
     A SavedModel has the signatures `serve` (of `image`, float32 `(batch,
     height, width, channels)`; also called `serving_default`) and `serve_uint8`
     (the same in uint8), which give the network's output as `output_0`, or its
-    outputs by their names. That of a classifier with names, for pictures of a
-    known size, has `serve_encoded`, too, of `encoded`: `(batch,)` strings, JPEG
-    or PNG files, which it resizes and crops itself, but does not turn as their
-    EXIF data may say. It gives `probabilities`, float32 `(batch, classes)`, and
-    `top_classes` and `top_probabilities`, the best 5 of each picture.
+    outputs by their names. That of a classifier (no mere `keras.Model`) for
+    pictures of a known size has `serve_encoded`, too, of `encoded`: `(batch,)`
+    strings, JPEG or PNG files, which it resizes and crops itself, but does not
+    turn as their EXIF data may say. It gives `probabilities`, float32 `(batch,
+    classes)`, and where the classes have names `top_classes` and
+    `top_probabilities`, the best 5 of each picture.
 
     Args:
         model: Whatever `keras_attn.load` takes, a `keras_attn.Classifier`, or
@@ -69,7 +70,7 @@ def export(
         representative_data: Pictures that int8 finds its ranges with: a folder,
             a list of paths or pictures, or an array `(n, height, width, 3)`
             with values from 0 to 255. For a `keras.Model` an array of what it
-            takes. At most 500 are used, evenly chosen.
+            takes, of its shape. At most 500 are used, evenly chosen.
         input_size: Integer, the height and width of the images in pixels,
             where it is not the network's own; that of a network which was
             built for a size cannot be changed. LiteRT files need a known size.
@@ -102,6 +103,10 @@ def export(
     _check_places(path, format, overwrite)
     classifier = _float32_classifier(model, input_size)
     shape = _input_shape(classifier.model, format, input_size, batch_size)
+    # A model may take anything: only a `Classifier` says that it takes them.
+    takes_pictures = not isinstance(model, keras.Model)
+    if representative_data is not None:
+        _check_range(representative_data, takes_pictures, shape)
     representatives = _representatives(classifier, representative_data, shape)
     if quantize == "int8":
         _warn_of_int8(classifier)
@@ -111,7 +116,7 @@ def export(
     ):
         unfinished = Path(folder) / path.name
         if format == "saved_model":
-            saved_model.write(classifier, unfinished, shape)
+            saved_model.write(classifier, unfinished, shape, takes_pictures)
         elif format == "onnx":
             onnx.write(classifier, unfinished, shape)
         else:
@@ -210,13 +215,6 @@ def _check_place(path, format, overwrite):
         )
 
 
-def _is_only_a_saved_model(folder):
-    """Whether nothing else would be lost with it."""
-    if not (folder / "saved_model.pb").is_file():
-        return False
-    return {file.name for file in folder.iterdir()} <= saved_model.FILES
-
-
 def _float32_classifier(model, input_size):
     """Return a `Classifier` in float32, of the wanted size if it can be."""
     entry = None
@@ -286,7 +284,6 @@ def _representatives(classifier, data, shape):
     """Return pictures as a float32 array, or `None`."""
     if data is None:
         return None
-    _check_range(classifier, data)
     if isinstance(data, str | os.PathLike):
         data = find(Path(data))
     if not isinstance(data, list | tuple | np.ndarray):
@@ -315,21 +312,17 @@ def _representatives(classifier, data, shape):
     return np.stack(pictures, dtype="float32")
 
 
-def _check_range(classifier, data):
+def _check_range(data, takes_pictures, shape):
     is_array = isinstance(data, np.ndarray)
-    if classifier.class_names is None and not is_array:
+    if not takes_pictures and not (is_array and data.shape[1:] == shape[1:]):
         raise ValueError(
-            "`representative_data` must be an array of what this network "
-            "takes: that it takes pictures only a `keras_attn.Classifier` with "
-            f"names of classes says. Received: {type(data).__name__}"
+            "`representative_data` for a `keras.Model` must be an array of "
+            f"what it takes, of the shape {('n', *shape[1:])}: that it takes "
+            "pictures only a `keras_attn.Classifier` says. "
+            f"Received: {type(data).__name__}"
         )
-    if (
-        classifier.class_names is not None
-        and is_array
-        and data.dtype.kind == "f"
-        and data.size
-        and data.max() <= 1
-    ):
+    is_float = is_array and data.dtype.kind == "f" and data.size > 0
+    if takes_pictures and is_float and data.max() <= 1:
         raise ValueError(
             "`representative_data` must have values from 0 to 255. Received "
             f"values up to {data.max():g}"

@@ -18,13 +18,14 @@ FILES = {
 }
 
 
-def write(classifier, folder, shape):
+def write(classifier, folder, shape, takes_pictures):
     """Write a SavedModel.
 
     Args:
         classifier: A `keras_attn.Classifier` in float32.
         folder: Path, which is made.
         shape: Tuple, the shape of the input, `None` for what may vary.
+        takes_pictures: Boolean, whether pictures are what it is for.
     """
     import tensorflow as tf
 
@@ -41,7 +42,7 @@ def write(classifier, folder, shape):
         lambda image: predict(tf.cast(image, "float32")),
         [tf.TensorSpec(shape, "uint8", "image")],
     )
-    if _classifies_pictures(classifier, shape):
+    if takes_pictures and _classifies(classifier.model, shape):
         archive.add_endpoint(
             "serve_encoded",
             _of_files(classifier, shape[1:3]),
@@ -59,13 +60,11 @@ def others_in(folder):
     return sorted({file.name for file in folder.iterdir()} - FILES)
 
 
-def _classifies_pictures(classifier, shape):
+def _classifies(model, shape):
     _, height, width, channels = shape
-    model = classifier.model
     output = getattr(model, "output", model.outputs[0])  # not of a Sequential
     return (
-        classifier.class_names is not None  # else it may take anything
-        and None not in (height, width)
+        None not in (height, width)
         and channels == 3
         and isinstance(output, keras.KerasTensor)
         and len(output.shape) == 2
@@ -85,12 +84,12 @@ def _of_files(classifier, size):
             fn_output_signature=tf.TensorSpec([*size, 3], "float32"),
         )
         probabilities = model(images, training=False)
-        top = tf.math.top_k(probabilities, min(TOP, len(names)))
-        return {
-            "probabilities": probabilities,
-            "top_classes": tf.gather(tf.constant(names), top.indices),
-            "top_probabilities": top.values,
-        }
+        answer = {"probabilities": probabilities}
+        if names is not None:
+            top = tf.math.top_k(probabilities, min(TOP, len(names)))
+            answer["top_classes"] = tf.gather(tf.constant(names), top.indices)
+            answer["top_probabilities"] = top.values
+        return answer
 
     return classify
 

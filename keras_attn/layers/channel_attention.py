@@ -69,7 +69,7 @@ class ChannelAttention2D(keras.layers.Layer):
     def call(self, inputs):
         inputs = feature_maps.as_float(inputs, self.compute_dtype)
         channels_last = self.data_format == "channels_last"
-        gate = ops.cast(self.channel_weights(inputs), inputs.dtype)
+        gate = ops.cast(self._channel_weights(inputs), inputs.dtype)
         return inputs * ops.expand_dims(
             gate, (1, 2) if channels_last else (2, 3)
         )
@@ -84,6 +84,9 @@ class ChannelAttention2D(keras.layers.Layer):
             Float32 tensor `(batch, channels)` from 0 to 1.
         """
         feature_maps.check_map(self, inputs)
+        return self._channel_weights(inputs)
+
+    def _channel_weights(self, inputs):
         channels_last = self.data_format == "channels_last"
         pixels = (1, 2) if channels_last else (2, 3)
         logits = self.expand(self.reduce(ops.mean(inputs, axis=pixels)))

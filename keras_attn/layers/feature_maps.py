@@ -1,9 +1,9 @@
 """What the layers share: arguments, and maps in either data format."""
 
 import numbers
+import operator
 
 import keras
-import numpy as np
 from keras import ops
 
 
@@ -44,12 +44,12 @@ def check_divisible(argument, channels, num_heads):
 
 def check_pixel(query, height, width):
     """Raise a `ValueError` unless `query` is `(row, column)` on a map."""
-    sizes = height, width
-    is_pixel = isinstance(query, (tuple, list, np.ndarray)) and len(query) == 2
-    if not is_pixel or not all(
-        isinstance(at, numbers.Integral) and 0 <= at < size
-        for at, size in zip(query, sizes)
-    ):
+    try:
+        row, column = map(operator.index, query)  # of any backend
+        is_pixel = 0 <= row < height and 0 <= column < width
+    except (TypeError, ValueError):
+        is_pixel = False
+    if not is_pixel:
         raise ValueError(
             "`query` must be two integers, the row and column of a pixel, of "
             f"which there are {height} rows and {width} columns. "
@@ -73,7 +73,11 @@ def check_map(layer, inputs):
     channel_axis = 1 if layer.data_format == "channels_first" else -1
     channels = (layer.input_spec.axes or {}).get(channel_axis)
     shape = tuple(inputs.shape)
-    if len(shape) != 4 or channels not in (None, shape[channel_axis]):
+    fits = len(shape) == 4 and (
+        None in (channels, shape[channel_axis])
+        or channels == shape[channel_axis]
+    )
+    if not fits:
         raise ValueError(
             f"`inputs` must be as for a call of {type(layer).__name__}, of "
             f"rank 4 and with {channels or 'any number of'} channels. "

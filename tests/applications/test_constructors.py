@@ -9,6 +9,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_attn import applications
 from keras_attn.applications import attention_types
@@ -279,6 +280,16 @@ def test_arguments_that_are_no_numbers_or_images_are_named(arguments, message):
     arguments = {"blocks_per_stage": [1]} | arguments
     with pytest.raises(ValueError, match=message):
         applications.AttnResNet(**arguments)
+
+
+@pytest.mark.parametrize(
+    "shape", [tf.TensorShape([32, 32, 3]), np.array([32, 32, 3]), [32, 32, 3]]
+)
+def test_shapes_and_blocks_are_any_sequences(shape):
+    model = applications.AttnResNet(
+        np.array([1, 1]), width=8, input_shape=shape, classes=2
+    )
+    assert model.input_shape == (None, 32, 32, 3)
 
 
 def test_integers_of_numpy_are_integers():

@@ -200,6 +200,7 @@ def test_quantized_files_are_smaller_and_near(
     assert beside["input"]["height"] == SIZE
 
 
+@pytest.mark.usefixtures("converted_here")
 def test_int8_of_gsa_agrees_with_float32(tmp_path, monkeypatch):
     """GSA is the hardest: products of what no softmax has normalised."""
     # It loses less than the point from which there is a warning.
@@ -470,9 +471,12 @@ def test_a_sequential_model_is_exported(tmp_path):
         "serving_default",
         "serve_uint8",
     }
-    named = keras_attn.Classifier(model, ["cat", "dog"])
-    named = tf.saved_model.load(keras_attn.export(named, tmp_path / "named"))
-    assert "serve_encoded" in named.signatures
+    for names in (["cat", "dog"], None):
+        classifier = keras_attn.Classifier(model, names)
+        folder = keras_attn.export(classifier, tmp_path / "b", overwrite=True)
+        signature = tf.saved_model.load(folder).signatures["serve_encoded"]
+        has_names = "top_classes" in signature.structured_outputs
+        assert has_names == (names is not None)
     np.testing.assert_allclose(served.serve(images()), expected, rtol=1e-5)
 
 
@@ -529,7 +533,8 @@ def test_arrays_of_any_type_and_size_are_representative(
     pictures = np.full((3, 20, 30, 3), 77, dtype)
     path = tmp_path / "a.tflite"
     with pytest.warns(UserWarning, match="int8"):
-        export_int8(flexible(), path, pictures, input_size=SIZE)
+        classifier = keras_attn.Classifier(flexible(), None)
+        export_int8(classifier, path, pictures, input_size=SIZE)
     [(*_, seen)] = conversions
     expected = np.full((3, SIZE, SIZE, 3), 77, "float32")
     np.testing.assert_array_equal(seen, expected)
@@ -631,14 +636,15 @@ def test_int8_without_pictures_is_an_error(tmp_path):
         with pytest.raises(ValueError, match=f"0 to 255. .* {largest:g}$"):
             keras_attn.export(WEIGHT, path, **int8, representative_data=dark)
     # It may take anything.
-    with pytest.raises(ValueError, match="an array of what this network"):
-        keras_attn.export(
-            flexible(),
-            path,
-            **int8,
-            representative_data="examples/images",
-            input_size=SIZE,
-        )
+    for data in ("examples/images", np.zeros((2, SIZE, SIZE + 1, 3))):
+        with pytest.raises(ValueError, match="for a `keras.Model` must be an"):
+            keras_attn.export(
+                flexible(),
+                path,
+                **int8,
+                representative_data=data,
+                input_size=SIZE,
+            )
 
 
 def test_int8_finds_its_ranges_at_the_size_that_is_asked_for(

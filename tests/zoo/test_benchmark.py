@@ -66,6 +66,7 @@ def test_every_layer_is_timed_on_every_engine(tmp_path):
 def test_networks_are_timed_against_keras(tmp_path, monkeypatch):
     # The real ones are built to measure their memory and profile, see below.
     names = networks.PEER, "AttnResNet50(None)"
+    assert set(networks.build_functions(32, [None])) == set(names)
     small = functools.partial(
         small_network,
         None,

@@ -93,7 +93,9 @@ def test_equivariance_is_told_as_a_share_of_staying():
     row |= {"centers": 0.01, "extents": 0.3, "angles": 0.02}
     row |= {"still_centers": 0.1, "still_extents": 0.2, "still_angles": 0.02}
     square = row | {"edges": "mirrored", "still_angles": 0.0}
-    table = markdown.table_of_equivariance([square, row]).splitlines()
+    untrained = row | {"name": "open", "elongation": 0.004}
+    rows = [square, row, untrained]
+    table = markdown.table_of_equivariance(rows).splitlines()
     assert table[2:] == [
         "| black | found | `cram.cifar100_32.seed1` | 71% | 0.25 | 4.6% "
         "| 38% | 10.0% | 150.0% | 100.0% |",

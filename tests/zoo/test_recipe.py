@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_attn import applications
+from keras_attn.weights import manifest
 from tests.zoo.common import RECIPE
 from tests.zoo.common import small_recipe
 from zoo import network
@@ -157,6 +158,10 @@ def test_published_recipes_build_and_state_their_command(path):
     assert f"python -m zoo.train zoo/recipes/{path.name}" in head
     assert f"--out runs/{path.stem}.seed{read['training']['seed']}\n" in head
     assert "minutes" in head
+    if path.stem in manifest.entries():
+        [metrics] = manifest.entry(path.stem).metrics.values()
+        top1, top5 = (100 * metrics[name] for name in ("top1", "top5"))
+        assert f"Top-1 {top1:.2f} %, top-5 {top5:.2f} %" in head
     assert hasattr(applications, read["model"]["constructor"])
     size = read["data"]["evaluation_size"]
     model = network.build(read, size)

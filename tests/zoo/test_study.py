@@ -783,6 +783,56 @@ def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
         assert fresh == (index % 2 == 1)
 
 
+def test_new_statistics_are_averages_over_batches_with_nothing_of_the_old():
+    """However far away the old ones are."""
+    norm = keras.layers.BatchNormalization(momentum=0.9)
+    model = keras.Sequential([keras.Input((4, 4, 2)), norm])
+    norm.moving_mean.assign([1e6, -1e6])
+    norm.moving_variance.assign([1e6, 1e6])
+    random = np.random.default_rng(0)
+    batches = random.normal(3, 2, (3, 8, 4, 4, 2)).astype("float32")
+    changes._find_statistics(model, list(batches))
+    means = batches.mean(axis=(1, 2, 3)).mean(axis=0)
+    variances = batches.var(axis=(1, 2, 3)).mean(axis=0)
+    np.testing.assert_allclose(norm.moving_mean, means, rtol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, variances, rtol=1e-4)
+    assert norm.momentum == 0.9
+
+
+def test_the_command_measures_the_parts_of_gsa(data_dir, tmp_path, monkeypatch):
+    network = AttnResNet(
+        (1,),
+        bottleneck=False,
+        width=8,
+        stem_strides=2,
+        attention="gsa",
+        input_shape=(16, 16, 3),
+        classes=3,
+    )
+    loaded = types.SimpleNamespace(model=network)
+    entry = types.SimpleNamespace(
+        metrics={"tiny_imagenet": {}},
+        input={"size": 16},
+        training={"command": "a"},
+    )
+    recipe = small_recipe(training={"batch_size": 4}, data=ONE_SIZE)
+    monkeypatch.setattr(parts.keras_attn, "load", lambda _: loaded)
+    monkeypatch.setattr(changes.manifest, "entry", lambda _: entry)
+    monkeypatch.setattr(changes.recipes, "of_command", lambda _: recipe)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    arguments = ["parts", "a", "--data-dir", str(data_dir)]
+    command.app(arguments, standalone_mode=False)
+    rows, _ = tables.read(tmp_path / "parts.csv")
+    assert [row["change"] for row in rows] == [
+        "as trained",
+        "content sees all pixels alike",
+        "no position",
+        "both",
+    ]
+    assert {row["images"] for row in rows} == {6}
+    assert all(0 <= row["top1_anew"] <= 1 for row in rows)
+
+
 @pytest.mark.parametrize("study", [radius_effect, parts])
 def test_a_network_without_what_is_changed_is_an_error(study):
     with pytest.raises(ValueError, match="'resnet14_small.cifar100_32', which"):

@@ -217,6 +217,8 @@ def torch_calls(subject, size, width, batch, dtype):
             module(image)
 
     def step():
+        module.zero_grad(set_to_none=True)  # or gradients would add up
+        image.grad = None
         module.train()
         with autocast():
             outputs = module(image)

@@ -16,8 +16,10 @@ Made by `python -m zoo.benchmark layers`, `networks`, `memory`, `profile`,
 Times are the best of many calls, all subjects of a row measured in turns in
 one run. Read them as ratios: the milliseconds are those of the machine below.
 
-A *forward* pass is inference; a *step* is a forward and a backward pass for
-the inputs and all weights, batch normalisation training. Layers keep the
+A *forward* pass is inference; a *step* of a layer is a forward and a backward
+pass for the inputs and all weights, batch normalisation training; that of a
+network goes back to its weights, and ends with their update (SGD with
+momentum). Layers keep the
 width of their map; ExpAtt and AA attend with a tenth of it, AA with its keys
 at least 160 wide, as in their networks, which have none of them on the largest
 maps here. `gsa-pytorch` is the only other package of GSA we know, here without

@@ -17,8 +17,8 @@ def measure(weight_id, model, changes, data_dir):
     """Return a row for the network as it is, and for each change.
 
     All are measured twice: with the network's statistics of batch
-    normalisation, which what was changed does not fit, and with those of
-    augmented training images, anew.
+    normalisation, which what was changed does not fit, and with new ones: the
+    averages over batches of augmented training images.
 
     Args:
         weight_id: Id of a published network.
@@ -44,8 +44,7 @@ def measure(weight_id, model, changes, data_dir):
         model.set_weights(weights)
         change()
         right = {"top1": _right(model, batches)}
-        for images in training:
-            model(images, training=True)
+        _find_statistics(model, training)
         right["top1_anew"] = _right(model, batches)
         reference = reference or right
         everything = np.full(len(split), True)
@@ -60,6 +59,21 @@ def _training_images(entry, split):
     recipe = recipes.of_command(entry.training["command"])
     batches = data.training_batches(split, recipe)
     return [images for images, _ in itertools.islice(iter(batches), BATCHES)]
+
+
+def _find_statistics(model, batches):
+    """Make the statistics of batch normalisation the averages over batches."""
+    norms = {
+        layer: layer.momentum
+        for layer in model._flatten_layers()  # no public name reaches them all
+        if isinstance(layer, keras.layers.BatchNormalization)
+    }
+    for count, images in enumerate(batches):
+        for layer in norms:
+            layer.momentum = count / (count + 1)  # nothing of the old ones
+        model(images, training=True)
+    for layer, momentum in norms.items():
+        layer.momentum = momentum
 
 
 def _right(model, batches):

@@ -4,8 +4,6 @@ The content part takes the softmax of each key channel over all pixels: flat
 keys average the whole map, whatever is on it.
 """
 
-from pathlib import Path
-
 import keras
 import numpy as np
 
@@ -24,13 +22,13 @@ def measure(source, data_dir):
         data_dir: Path, see `zoo.data.load`.
 
     Returns:
-        A list of dictionaries: id or `name` of the folder, its `recipe` and
-        `commit`, the `layer`, the size of its `map`, how many `images`; the
-        median over key channels and images of the `effective_pixels`, the
-        exponential of the entropy of a softmax over the number of pixels (1
-        where all weigh the same); and the standard deviations of the weights
-        of keys and values over those before training (`key_scale`,
-        `value_scale`).
+        A list of dictionaries: id or `name` of the folder, the `command` and
+        `commit` of its training, the `layer`, the size of its `map`, how many
+        `images`; the median over key channels and images of the
+        `effective_pixels`, the exponential of the entropy of a softmax over the
+        number of pixels (1 where all weigh the same); and the standard
+        deviations of the weights of keys and values over those before training
+        (`key_scale`, `value_scale`).
 
     Raises:
         FileNotFoundError: if a training is not finished.
@@ -52,7 +50,7 @@ def measure(source, data_dir):
     rows = [
         {
             "name": name,
-            "recipe": Path(training["recipe"]).stem,
+            "command": training["command"],
             "commit": training["commit"],
             "layer": layer.name,
             "map": layer.input.shape[1],
@@ -68,9 +66,9 @@ def measure(source, data_dir):
 
 def _effective_pixels(layer, maps):
     _, keys, _ = layer._query_key_value(keras.ops.convert_to_tensor(maps))
-    keys = keras.ops.convert_to_numpy(keras.ops.cast(keys, "float32"))
-    weights = np.exp(keys - keys.max(axis=2, keepdims=True))
-    weights /= weights.sum(axis=2, keepdims=True)
+    keys = keras.ops.cast(keys, "float32")
+    weights = keras.ops.softmax(keys, axis=2)
+    weights = keras.ops.convert_to_numpy(weights)
     entropy = -np.sum(weights * np.log(weights + 1e-30), axis=2)
     return float(np.median(np.exp(entropy) / keys.shape[2]))
 

@@ -9,8 +9,6 @@ black or mirrored, the edges are moved alone, around an image that stays; and
 one view is inside of the image, where nothing comes in.
 """
 
-from pathlib import Path
-
 import keras
 import numpy as np
 from keras import ops
@@ -43,10 +41,10 @@ def measure(source, data_dir):
         data_dir: Path, see `zoo.data.load`.
 
     Returns:
-        A list of dictionaries: id or `name` of the folder, its `recipe` and
-        `commit`, how many `images`; what is at their `edges`; whether the
-        `saliency` is found in the moved image, found first and then moved, or
-        found in an image that stays while its edges alone are moved;
+        A list of dictionaries: id or `name` of the folder, the `command` and
+        `commit` of its training, how many `images`; what is at their `edges`;
+        whether the `saliency` is found in the moved image, found first and then
+        moved, or found in an image that stays while its edges alone are moved;
         of the rectangles before the move the mean `area`, as a share of the
         image's, which they may reach beyond, the mean `elongation`, 1 less the
         shorter side over the longer, and `center_spread`, the standard
@@ -79,7 +77,7 @@ def measure(source, data_dir):
             rows.append(
                 {
                     "name": name,
-                    "recipe": Path(training["recipe"]).stem,
+                    "command": training["command"],
                     "commit": training["commit"],
                     "images": len(images),
                     "edges": edges,
