@@ -160,6 +160,7 @@ def test_published_recipes_build_and_state_their_command(path):
     assert "minutes" in head
     if path.stem in manifest.entries():
         [metrics] = manifest.entry(path.stem).metrics.values()
+        [metrics] = metrics.values()  # of the only split
         top1, top5 = (100 * metrics[name] for name in ("top1", "top5"))
         assert f"Top-1 {top1:.2f} %, top-5 {top5:.2f} %" in head
     assert hasattr(applications, read["model"]["constructor"])

@@ -943,13 +943,14 @@ def test_each_layer_that_attends_by_content_is_measured(data_dir, monkeypatch):
     kernel[:, 16:32] = 0  # the keys: all pixels weigh the same
     kernel[:, 32:] *= 2
     layers[1].kernel.assign(kernel)
-    training = {"recipe": "zoo/recipes/a.toml", "commit": "b"}
+    training = {"command": "python -m zoo.train a.toml", "commit": "b"}
     monkeypatch.setattr(
         content, "opened", lambda _: ("name", model, recipe, training)
     )
     rows = content.measure("name", data_dir)
     assert [row["layer"] for row in rows] == [layer.name for layer in layers]
     assert [row["map"] for row in rows] == [8, 8, 8, 4]
+    assert {row["command"] for row in rows} == {training["command"]}
     assert {row["images"] for row in rows} == {6}
     first, second, *_ = rows
     assert first["key_scale"] == pytest.approx(1, abs=0.1)
