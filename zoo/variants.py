@@ -61,6 +61,8 @@ def _variant(name, **arguments):
 
 VARIANTS = {
     "expatt_cauchy": _variant("expatt", kernel="cauchy"),
+    # ResNet-14's layers of ExpAtt make 13 and 26 channels. A radius a head.
+    "expatt_heads": _variant("expatt", num_heads=13),
     "gsa_content": _variant("gsa", use_position=False),
     "gsa_position": _variant("gsa", use_content=False),
     "gsa_normalized": _variant("gsa", layer=NormalizedGlobalSelfAttention2D),

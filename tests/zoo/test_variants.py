@@ -17,7 +17,7 @@ def network(name):
     arguments = {
         "blocks_per_stage": [1],
         "bottleneck": False,
-        "width": 16,
+        "width": 128,  # as ResNet-14's third stage
         "stem_strides": 1,
         "attention": name,
         "attention_stages": [2],
@@ -57,6 +57,8 @@ def test_each_trains(name):
 def test_they_are_what_their_names_say():
     for layer in attention_of("expatt_cauchy", ExplicitAttention2D):
         assert layer.kernel == "cauchy"
+    for layer in attention_of("expatt_heads", ExplicitAttention2D):
+        assert layer.radius.shape == (13,)
     for layer in attention_of("gsa_content", GlobalSelfAttention2D):
         assert layer.use_content and not layer.use_position
     for layer in attention_of("gsa_position", GlobalSelfAttention2D):
