@@ -195,7 +195,8 @@ async def resolve(request):
         headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
         headers["X-Linked-Etag"] = headers["ETag"]
     if fault == "escaping_etag":
-        headers["ETag"] = '"../../../escaped"'
+        etags = {"ETag", "X-Linked-Etag"} & headers.keys()
+        headers |= dict.fromkeys(etags, '"../../../escaped"')
     if fault == "escaping_commit":
         headers["X-Repo-Commit"] = "../../../escaped"
     length = 10**10 if fault == "huge" else len(content)
