@@ -1,4 +1,10 @@
-"""What the attention layers of a model do with images."""
+"""What the attention layers of a model do with images.
+
+A layer is shown if it has a method `describe_attention(inputs, query)`: of a
+tensor as for a call, and of the row and column of a pixel on its map, it
+returns a dictionary of tensors, by those fields of `LayerAttention` (from
+`map` on) that it has.
+"""
 
 import dataclasses
 

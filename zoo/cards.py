@@ -23,27 +23,10 @@ from keras_attn.weights import manifest
 from zoo import plots
 from zoo import recipe as recipes
 from zoo import run_folder
+from zoo.data_sets import DATA_SETS
 
 CARDS = Path("zoo/cards")
 PICTURES = sorted(Path("examples/images").glob("*.jpg"))
-
-# Name, its name on the Hugging Face Hub, the split that measures a network,
-# and what its pictures are under.
-DATA_SETS = {
-    "cifar100": (
-        "CIFAR-100",
-        "uoft-cs/cifar100",
-        "test",
-        "CIFAR-100 states no licence for its pictures, which were collected "
-        "from the web.",
-    ),
-    "tiny_imagenet": (
-        "Tiny-ImageNet",
-        "zh-plus/tiny-imagenet",
-        "validation",
-        "Tiny-ImageNet's pictures come from ImageNet and are under its terms.",
-    ),
-}
 
 TEXT = """\
 ---
@@ -146,18 +129,18 @@ def card(entry, has_attention, address=None):
         address: String to load it by. Defaults to its id.
     """
     [(data_set, splits)] = entry.metrics.items()
-    data, hub_name, split, terms = DATA_SETS[data_set]
+    about = DATA_SETS[data_set]
     measured = splits["val"]
     return TEXT.format(
-        metadata=_metadata(entry, data, hub_name, split, measured),
+        metadata=_metadata(entry, about, measured),
         id=entry.id,
         address=address or entry.id,
         summary=entry.summary,
         paper=entry.paper,
         size=entry.input["size"],
         classes=len(entry.class_names),
-        data=data,
-        split=split,
+        data=about.name,
+        split=about.split,
         **measured,
         parameters=entry.parameters / 1e6,
         macs=entry.macs / 1e6,
@@ -169,17 +152,17 @@ def card(entry, has_attention, address=None):
         recipe=_settings(entry.training["command"]),
         attention=ATTENTION.format(id=entry.id) if has_attention else "",
         licence=entry.licence,
-        terms=terms,
+        terms=about.terms,
     )
 
 
-def _metadata(entry, data, hub_name, split, measured):
+def _metadata(entry, data_set, measured):
     results = [
         EvalResult(
             task_type="image-classification",
-            dataset_type=hub_name,
-            dataset_name=data,
-            dataset_split=split,
+            dataset_type=data_set.hub_name,
+            dataset_name=data_set.name,
+            dataset_split=data_set.split,
             metric_type="accuracy",
             metric_name=name,
             metric_value=measured[key],
@@ -194,7 +177,7 @@ def _metadata(entry, data, hub_name, split, measured):
         library_name="keras",
         pipeline_tag="image-classification",
         license=entry.licence.lower(),
-        datasets=[hub_name],
+        datasets=[data_set.hub_name],
         metrics=["accuracy"],
         tags=["keras-attn", "attention"],
         eval_results=results,

@@ -10,7 +10,6 @@ weights of the last epoch are measured, or another file of weights in it; PATH a
 (`.onnx`). Prints one line of JSON.
 """
 
-import csv
 import json
 import os
 import time
@@ -22,6 +21,7 @@ import numpy as np
 import typer
 
 from zoo import run_folder
+from zoo import tables
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -74,7 +74,7 @@ def main(
         what = {"model": model, "data": name, "split": split}
         print(json.dumps(what | measured))
         if per_class:
-            write_csv(per_class, classes)
+            tables.write_rows(per_class, classes)
     except (OSError, ValueError) as error:
         raise SystemExit(f"zoo.evaluate: {error}") from None
 
@@ -287,19 +287,6 @@ def _open_lite(path):
         return interpreter.get_tensor(output["index"])
 
     return predict, int(image["shape"][1])
-
-
-def write_csv(path, rows):
-    """Write dictionaries of the same keys as a table."""
-    from keras_attn.replacing import replacing
-
-    with (
-        replacing(path) as unfinished,
-        open(unfinished, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

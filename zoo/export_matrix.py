@@ -8,7 +8,6 @@ Top-1 is that of all validation images; int8 finds its ranges on 200 training
 images.
 """
 
-import json
 import tempfile
 import warnings
 from pathlib import Path
@@ -23,7 +22,7 @@ from keras_attn.exporting.export import SUFFIXES
 from keras_attn.weights import manifest
 from zoo import data as data_sets
 from zoo import evaluate
-from zoo import json_files
+from zoo import manifest_file
 from zoo import tables
 from zoo.benchmark import timing
 
@@ -169,16 +168,12 @@ def _enter_int8(weight_id, rows):
         next(row for row in rows if row["format"] == format)
         for format in ("litert", "litert int8")
     )
-    path = Path(manifest.FILE_NAME)
-    document = json.loads(path.read_text("utf-8"))
-    [fields] = [e for e in document["weights"] if e["id"] == weight_id]
-    fields["int8"] = {
+    measured = {
         "images": int8["images"],
         "float32_top1": whole["top1"],
         "top1": int8["top1"],
     }
-    manifest.schema().validate(document)
-    json_files.write(path, document)
+    manifest_file.change(weight_id, int8=measured)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ What has not changed makes no commit. The commit is then pinned in
 """
 
 import contextlib
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -28,6 +27,7 @@ from keras_attn.weights import hub
 from keras_attn.weights import manifest
 from zoo import cards
 from zoo import json_files
+from zoo import manifest_file
 from zoo import recipe as recipes
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -66,7 +66,8 @@ def main(
                     continue
                 with _clear_errors(repository):
                     commit = upload(Path(folder), repository, private)
-            pin(entry, repository, commit)
+            place = {"repository": repository, "revision": commit}
+            manifest_file.change(entry.id, hub=place)
             print(f"hf://{repository}@{commit}")
     except (OSError, ValueError) as error:
         raise SystemExit(f"zoo.publish: {error}") from None
@@ -118,8 +119,8 @@ def fill(folder, entry, repository):
 def _description(entry):
     """Return the manifest of one weight, as it is in the large one, but for
     its place on the Hub: a commit cannot hold its own name."""
-    document = json.loads(manifest.manifest_path().read_text("utf-8"))
-    [fields] = [e for e in document["weights"] if e["id"] == entry.id]
+    document = manifest_file.read()
+    fields = manifest_file.fields_of(document, entry.id)
     names = fields["class_names"]
     return {
         "class_names": {names: document["class_names"][names]},
@@ -172,16 +173,6 @@ def upload(folder, repository, private=False):
         commit_message=f"Published by keras-attn {keras_attn.__version__}",
         parent_commit=info.sha,
     ).oid
-
-
-def pin(entry, repository, commit):
-    """Write the place of a published weight into the manifest."""
-    path = manifest.manifest_path()
-    document = json.loads(path.read_text("utf-8"))
-    for fields in document["weights"]:
-        if fields["id"] == entry.id:
-            fields["hub"] = {"repository": repository, "revision": commit}
-    json_files.write(path, document)
 
 
 def _show(folder, repository):

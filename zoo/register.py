@@ -23,14 +23,14 @@ from keras_attn.replacing import replacing
 from keras_attn.weights import golden
 from keras_attn.weights import load_weights
 from keras_attn.weights import manifest
-from zoo import cards
 from zoo import data
 from zoo import evaluate
-from zoo import json_files
 from zoo import macs
+from zoo import manifest_file
 from zoo import recipe as recipes
 from zoo import run_folder
 from zoo import runs
+from zoo.data_sets import DATA_SETS
 
 WEIGHTS = Path("zoo/weights")
 RECIPES = Path("zoo/recipes")
@@ -57,9 +57,9 @@ def register(run, weight_id, data_dir):
     record = run_folder.read(run)
     recipe = _recipe(run, record, weight_id)
     data_set, size = recipe["data"]["name"], recipe["data"]["evaluation_size"]
-    if data_set not in cards.DATA_SETS:
+    if data_set not in DATA_SETS:
         raise ValueError(
-            f"Describe the data set {data_set} in zoo.cards.DATA_SETS first, "
+            f"Describe the data set {data_set} in zoo.data_sets first, "
             "for the cards and tables"
         )
     split = data.load(data_set, data_dir, "val")
@@ -86,7 +86,7 @@ def register(run, weight_id, data_dir):
         }
         document = _with(entry, data_set, split.class_names)
         runs.keep(run)
-    json_files.write(Path(manifest.FILE_NAME), document)
+    manifest_file.write(document)
     return entry
 
 
@@ -179,7 +179,7 @@ def save_compactly(model, file):
 
 def _check_class_names(weight_id, data_set, class_names):
     """Raise a `ValueError` if other weights have other names for a data set."""
-    document = _document()
+    document = manifest_file.read()
     known = document["class_names"].get(data_set)
     others = [
         weight["id"]
@@ -194,16 +194,9 @@ def _check_class_names(weight_id, data_set, class_names):
         )
 
 
-def _document():
-    path = Path(manifest.FILE_NAME)
-    if not path.is_file():
-        return {"class_names": {}, "weights": []}
-    return json.loads(path.read_text("utf-8"))
-
-
 def _with(entry, data_set, class_names):
     """Return the manifest with an entry, which replaces that of its id."""
-    document = _document()
+    document = manifest_file.read()
     document["class_names"][data_set] = class_names
     others = [old for old in document["weights"] if old["id"] != entry["id"]]
     document["weights"] = sorted([*others, entry], key=lambda e: e["id"])

@@ -5,17 +5,14 @@ multiply-adds in billions ("GFLOPs" in these papers), at 224 x 224 pixels and
 1000 classes, beside the published figures and the deviations.
 """
 
-import csv
-from pathlib import Path
-
 import keras
 
 from keras_attn import applications
 from keras_attn.layers import RelativeSelfAttention2D
-from keras_attn.replacing import replacing
 from zoo import macs
+from zoo import tables
 
-RESULTS = Path(__file__).parent / "results" / "sizes.csv"
+RESULTS = tables.RESULTS / "sizes.csv"
 PARAMETER_TOLERANCE = 0.005
 MACS_TOLERANCE = 0.01
 
@@ -38,16 +35,6 @@ EXPLANATIONS = {
     "AAResNet34": "the least of 20 key channels a head, which fits the "
     "bottleneck networks, seems not to hold for basic blocks",
 }
-COLUMNS = (
-    "network",
-    "parameters_m",
-    "published_parameters_m",
-    "parameter_deviation",
-    "gflops",
-    "published_gflops",
-    "gflops_deviation",
-    "explanation",
-)
 
 
 def measure(name):
@@ -103,13 +90,7 @@ def row(name):
 
 def main():
     rows = [row(name) for name in PUBLISHED]
-    with (
-        replacing(RESULTS) as unfinished,
-        open(unfinished, "w", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.write_rows(RESULTS, rows)
     for values in rows:
         print(*values.values(), sep="  ")
 

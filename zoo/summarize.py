@@ -10,7 +10,6 @@ and the tables of what was measured of them, there and on the pages of
 `zoo/results`.
 """
 
-import functools
 import statistics
 from pathlib import Path
 from typing import Annotated
@@ -158,14 +157,8 @@ MEASURED = {
     "fine_tuning": (README, markdown.table_of_fine_tuning),
     "segmentation": (STUDIES, markdown.table_of_segmentation),
     "radii": (STUDIES, markdown.table_of_radii),
-    "radius_effect": (
-        STUDIES,
-        functools.partial(markdown.table_of_changes, of="radii"),
-    ),
-    "parts": (
-        STUDIES,
-        functools.partial(markdown.table_of_changes, of="change"),
-    ),
+    "radius_effect": (STUDIES, markdown.table_of_changes),
+    "parts": (STUDIES, markdown.table_of_changes),
     "content": (STUDIES, markdown.table_of_content),
     "equivariance": (STUDIES, markdown.table_of_equivariance),
     "pilots": (STUDIES, markdown.table_of_pilots),

@@ -16,17 +16,21 @@ def write(path, rows, **facts):
 
     What only some of them have is empty in the others.
     """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {**machine(), **facts}
+    write_rows(path, rows, "".join(f"# {k}: {v}\n" for k, v in facts.items()))
+
+
+def write_rows(path, rows, head=""):
+    """The same without the facts, after a text."""
     from keras_attn.replacing import replacing  # with it, Keras
 
-    path = Path(path)
-    facts = {**machine(), **facts}
-    path.parent.mkdir(parents=True, exist_ok=True)
     with (
         replacing(path) as unfinished,
-        open(unfinished, "w", newline="") as file,
+        open(unfinished, "w", newline="", encoding="utf-8") as file,
     ):
-        for key, value in facts.items():
-            file.write(f"# {key}: {value}\n")
+        file.write(head)
         columns = dict.fromkeys(itertools.chain(*rows))
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
@@ -52,7 +56,7 @@ def read(path):
 
 
 def _read(path):
-    lines = Path(path).read_text().splitlines()
+    lines = Path(path).read_text("utf-8").splitlines()
     comments = [line[2:] for line in lines if line.startswith("# ")]
     facts = dict(comment.split(": ", 1) for comment in comments)
     rows = csv.DictReader(line for line in lines if not line.startswith("#"))

@@ -95,16 +95,7 @@ class ChannelAttention2D(keras.layers.Layer):
         return ops.sigmoid(ops.cast(logits, "float32"))
 
     def describe_attention(self, inputs, query):
-        """Return what `keras_attn.attention_maps` shows, by field.
-
-        Args:
-            inputs: Tensor as for a call.
-            query: Not used.
-
-        Returns:
-            Dictionary of tensors, by fields of
-            `keras_attn.maps.LayerAttention`.
-        """
+        """See `keras_attn.maps`."""
         return {"channel_weights": self.channel_weights(inputs)}
 
     def compute_output_shape(self, input_shape):

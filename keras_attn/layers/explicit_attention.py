@@ -277,16 +277,7 @@ class ExplicitAttention2D(keras.layers.Layer):
         return ops.repeat(weights[None], batch, axis=0)
 
     def describe_attention(self, inputs, query):
-        """Return what `keras_attn.attention_maps` shows, by field.
-
-        Args:
-            inputs: Tensor as for a call.
-            query: Row and column of a pixel of the map.
-
-        Returns:
-            Dictionary of tensors, by fields of
-            `keras_attn.maps.LayerAttention`.
-        """
+        """See `keras_attn.maps`."""
         weights = self.query_attention(inputs, query)
         return {
             "query_map": feature_maps.mean_magnitude(weights),

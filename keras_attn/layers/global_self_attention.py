@@ -305,16 +305,7 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         return column_weights * row_weights[:, :, None]
 
     def describe_attention(self, inputs, query):
-        """Return what `keras_attn.attention_maps` shows, by field.
-
-        Args:
-            inputs: Tensor as for a call.
-            query: Row and column of a pixel of the map.
-
-        Returns:
-            Dictionary of tensors, by fields of
-            `keras_attn.maps.LayerAttention`.
-        """
+        """See `keras_attn.maps`."""
         fields = {}
         if self.use_content:
             weights = self.query_attention(inputs, query)

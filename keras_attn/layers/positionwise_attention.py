@@ -93,16 +93,7 @@ class PositionwiseAttention2D(keras.layers.Layer):
         return ops.squeeze(self._gate(features, training=False), -1)
 
     def describe_attention(self, inputs, query):
-        """Return what `keras_attn.attention_maps` shows, by field.
-
-        Args:
-            inputs: Tensor as for a call.
-            query: Not used.
-
-        Returns:
-            Dictionary of tensors, by fields of
-            `keras_attn.maps.LayerAttention`.
-        """
+        """See `keras_attn.maps`."""
         return {"map": self.attention_map(inputs)}
 
     def compute_output_shape(self, input_shape):

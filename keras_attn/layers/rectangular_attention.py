@@ -234,16 +234,7 @@ class RectangularAttention2D(keras.layers.Layer):
         )
 
     def describe_attention(self, inputs, query):
-        """Return what `keras_attn.attention_maps` shows, by field.
-
-        Args:
-            inputs: Tensor as for a call.
-            query: Not used.
-
-        Returns:
-            Dictionary of tensors, by fields of
-            `keras_attn.maps.LayerAttention`.
-        """
+        """See `keras_attn.maps`."""
         return {
             "map": self.attention_map(inputs),
             "rectangles": self.rectangles(inputs),

@@ -209,16 +209,7 @@ class RelativeSelfAttention2D(keras.layers.Layer):
         return ops.reshape(weights, (-1, self.num_heads, height, width))
 
     def describe_attention(self, inputs, query):
-        """Return what `keras_attn.attention_maps` shows, by field.
-
-        Args:
-            inputs: Tensor as for a call.
-            query: Row and column of a pixel of the map.
-
-        Returns:
-            Dictionary of tensors, by fields of
-            `keras_attn.maps.LayerAttention`.
-        """
+        """See `keras_attn.maps`."""
         weights = self.query_attention(inputs, query)
         return {
             "map": self.attention_map(inputs),

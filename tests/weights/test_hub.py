@@ -23,7 +23,9 @@ from keras_attn.weights import manifest
 from tests.weights.conftest import Client
 from zoo import publish as publishing
 from zoo import publish
-manifest.manifest_path = lambda path=Path(sys.argv[1]): path
+from zoo import manifest_file
+manifest_file.PATH = path = Path(sys.argv[1])
+manifest.manifest_path = lambda: path
 publish.app(sys.argv[2:])
 """
 LOAD = """

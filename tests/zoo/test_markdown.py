@@ -18,7 +18,7 @@ def test_exports_are_a_line_for_each_weight():
     ]
     assert markdown.table_of_exports(rows).splitlines() == [
         "| id | keras | litert |",
-        "|---|---|---|",
+        "| --- | --- | --- |",
         "| `a` | 50.0 %, 2.0 MB, 3.0 ms | 25.0 %, 2.0 MB, 1.3 ms |",
         "| `b` | 50.0 %, 2.0 MB, 3.0 ms | 25.0 %, 2.0 MB, 1.3 ms |",
     ]
@@ -66,7 +66,7 @@ def test_radii_are_a_line_for_each_layer_and_a_column_for_each_network():
         row["image_pixels"] = 32 / row["map"] * row["after"]
     assert markdown.table_of_radii(rows).splitlines() == [
         "| layer | map | `a` | `b` |",
-        "|---|---|---|---|",
+        "| --- | --- | --- | --- |",
         "| `first` | 8 x 8 | 1.23 (5) |  |",
         "| `second` | 4 x 4 | 2.00 (16) | 0.50 (4) |",
     ]
@@ -78,8 +78,8 @@ def test_the_effect_of_radii_is_a_line_for_each_setting():
         | {"top1_error": error, "top1_anew": 0.6, "top1_anew_error": error}
         for radii, top1, error in (("as trained", 0.5, 0.0), (2.0, 0.4, 0.003))
     ]
-    table = markdown.table_of_changes(rows, of="radii").splitlines()
-    assert table[0].startswith("| network | radii |")
+    table = markdown.table_of_changes(rows).splitlines()
+    assert table[0].startswith("| network | change |")
     assert table[2:] == [
         "| `a` | as trained | 10 | 50.00 | 60.00 |",
         "| `a` | 2.0 | 10 | 40.00 ± 0.30 | 60.00 ± 0.30 |",

@@ -102,8 +102,8 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     with pytest.raises(jsonschema.ValidationError):
         register.register(run, weight_id, data_dir)
     assert before == (file.read_bytes(), path.read_bytes())
-    monkeypatch.setattr(register.cards, "DATA_SETS", {})
-    with pytest.raises(ValueError, match="tiny_imagenet in zoo.cards"):
+    monkeypatch.setattr(register, "DATA_SETS", {})
+    with pytest.raises(ValueError, match="tiny_imagenet in zoo.data_sets"):
         register.register(run, weight_id, data_dir)
 
 

@@ -212,7 +212,7 @@ def test_segmentation_becomes_a_table_with_a_row_for_each_attention(
         "<!-- segmentation -->",
         "| attention | parameters (M) | seeds | mean IoU | spread "
         "| ground | disc | square | triangle | cross | ring |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|" + 11 * " --- |",
         "| gsa | 1.25 | 1 | 0.600 | 0.000" + " | 0.30" * 6 + " |",
         "| none | 1.25 | 2 | 0.510 | 0.020" + " | 0.26" * 6 + " |",
         "| all ground |  |  | 0.100 | " + " | 0.05" * 6 + " |",

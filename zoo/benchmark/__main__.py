@@ -15,23 +15,9 @@ from zoo.benchmark import profile
 from zoo.benchmark import report as benchmark_report
 from zoo.benchmark import startup
 
-
-def not_into_results(context: typer.Context, quick: bool):
-    if quick and context.params["out"] == tables.RESULTS:
-        raise typer.BadParameter("tiny sizes say nothing: they need --out")
-    return quick
-
-
-# Eager, that is, before the options that need to know it.
-Out = Annotated[
-    Path, typer.Option(help="The folder for the results.", is_eager=True)
-]
+Out = Annotated[Path, typer.Option(help="The folder for the results.")]
 Quick = Annotated[
-    bool,
-    typer.Option(
-        help="Tiny sizes, to see that everything runs.",
-        callback=not_into_results,
-    ),
+    bool, typer.Option(help="Tiny sizes, to see that everything runs.")
 ]
 
 app = typer.Typer(
@@ -45,6 +31,8 @@ app = typer.Typer(
 
 def _add(name, module):
     def measure(out: Out = tables.RESULTS, quick: Quick = False):
+        if quick and out == tables.RESULTS:
+            raise typer.BadParameter("tiny sizes say nothing: they need --out")
         module.run(out / f"benchmark_{name}.csv", quick)
 
     app.command(name, help=module.__doc__.partition("\n")[0])(measure)

@@ -39,7 +39,7 @@ def run(path, quick):
     rows, rates = [], {}
     cases = list(_cases(quick))
     try:
-        for name in dict.fromkeys(case["engine"] for case in cases):
+        for name in dict.fromkeys(engine for engine, *_ in cases):
             engines[name] = Engine(name)
         engine = engines["tensorflow"]
         for dtype in ("float32", "bfloat16"):
@@ -48,7 +48,7 @@ def run(path, quick):
             engines["torch"] = Engine("torch")
         with Progress() as progress:
             for case in progress.track(cases):
-                rows += _measure(engines, rates, seconds, **case)
+                rows += _measure(engines, rates, seconds, *case)
                 _write(path, rows, rates)  # What is measured is kept.
     finally:
         for engine in engines.values():
@@ -64,21 +64,14 @@ def _write(path, rows, rates):
 
 
 def _cases(quick):
+    """Yield the engine, the dtype, and the size, width and batch of a map."""
     if quick:
         for engine in ("tensorflow", "tensorflow_xla", "jax"):
-            yield dict(
-                engine=engine, dtype="float32", size=4, width=16, batch=2
-            )
+            yield engine, "float32", 4, 16, 2
         return
     for size, width, batch in itertools.product(MAPS, WIDTHS, BATCHES):
         if batch * size * size * width <= MOST_ELEMENTS:
-            yield dict(
-                engine="tensorflow",
-                dtype="float32",
-                size=size,
-                width=width,
-                batch=batch,
-            )
+            yield "tensorflow", "float32", size, width, batch
     others = (
         ("tensorflow", "bfloat16"),
         ("tensorflow_xla", "float32"),
@@ -87,13 +80,7 @@ def _cases(quick):
     for (size, width), (engine, dtype) in itertools.product(
         RESNET_CASES, others
     ):
-        yield dict(
-            engine=engine,
-            dtype=dtype,
-            size=size,
-            width=width,
-            batch=max(BATCHES),
-        )
+        yield engine, dtype, size, width, max(BATCHES)
 
 
 def _measure(engines, rates, seconds, engine, dtype, size, width, batch):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from zoo import markdown
 from zoo import tables
 from zoo.benchmark import measured
 from zoo.benchmark import plots
@@ -54,7 +55,7 @@ def run(folder):
         INTRODUCTION,
         _facts(facts),
         "## The targets\n",
-        _table(("target", "measured"), targets.reached(layers, rows)),
+        markdown.table(("target", "measured"), targets.reached(layers, rows)),
         "Why not where not:\n",
         targets.explanations(layers, rows, rate),
         "## GSA\n",
@@ -86,7 +87,7 @@ def run(folder):
         "much of the small figures.\n",
         _memory(rows["memory"]),
         "## Starting up\n",
-        _table(
+        markdown.table(
             ("what", "seconds"),
             [(row["what"], f"{row['best_s']:.3f}") for row in rows["startup"]],
         ),
@@ -98,13 +99,6 @@ def run(folder):
 
 def _times(ratio):
     return "" if ratio is None else f"{ratio:.2f}"
-
-
-def _table(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(
-        f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines
-    )
 
 
 def _facts(facts):
@@ -141,7 +135,7 @@ def _gsa(layers, rate):
         "them over that of a large matrix product, and what that rate would "
         "have to be for twice the speed of gsa-pytorch.\n\n"
     )
-    return explanation + _table(
+    return explanation + markdown.table(
         (
             "map",
             "batch",
@@ -177,7 +171,7 @@ def _engines(layers):
                 times.append("" if step is None else f"{step:.2f}")
             size, width, _ = case
             rows.append((f"{size} x {size} x {width}", subject, *times))
-    return _table(("map", "layer", *columns), rows)
+    return markdown.table(("map", "layer", *columns), rows)
 
 
 def _expatt(layers):
@@ -199,7 +193,7 @@ def _expatt(layers):
                 ),
             )
         )
-    return _table(
+    return markdown.table(
         (
             "map",
             "batch",
@@ -224,7 +218,7 @@ def _gates(layers):
             share = measured.ratio(subjects, gate, "bottleneck", "step")
             cells.append(f"{subjects[gate]['step_best_ms']:.2f} ({share:.1%})")
         rows.append((f"{size} x {size} x {width}", *cells))
-    return _table(("map", *GATES), rows)
+    return markdown.table(("map", *GATES), rows)
 
 
 def _growth(layers, memory):
@@ -260,7 +254,7 @@ def _growth(layers, memory):
         for subject in subjects
     ]
     names = (f"{mode}, batch {batch}" for batch, mode in columns)
-    return _table(("layer", *names), rows)
+    return markdown.table(("layer", *names), rows)
 
 
 def _exponent(points):
@@ -285,7 +279,7 @@ def _networks(rows):
         for r in rows
     }
     names = dict.fromkeys(r["network"] for r in rows)
-    return _table(
+    return markdown.table(
         ("network", *(f"{d} {m}, batch {b}" for d, m, b in columns)),
         [(name, *(cells[(name, *c)] for c in columns)) for name in names],
     )
@@ -299,7 +293,7 @@ def _profile(rows):
         totals[key] = totals.get(key, 0) + row["ms"]
     lines = list(dict.fromkeys(line for line, _ in totals))
     columns = list(dict.fromkeys(column for _, column in totals))
-    return _table(
+    return markdown.table(
         ("where", "operations", *(f"{n}, {m}" for n, m in columns)),
         [
             (*line, *(f"{totals.get((line, c), 0):.0f}" for c in columns))
@@ -319,11 +313,11 @@ def _memory(rows):
         for r in rows
     }
     names = dict.fromkeys(r["subject"] for r in rows if r["kind"] == "layer")
-    layers = _table(
+    layers = markdown.table(
         ("layer", *(f"{s} x {s} x {w}" for s, w in sizes)),
         [(n, *(cells.get((n, *size), "") for size in sizes)) for n in names],
     )
-    all_networks = _table(
+    all_networks = markdown.table(
         ("network, batch 16", "MiB"),
         [
             (r["subject"], f"{r['step_mib']:.0f}")
