@@ -121,7 +121,7 @@ def from_folders(folder, validation_folder, prepare, seed):
         raise typer.BadParameter(f"{folder}: no folders of classes")
     if set(names) <= SPLITS and classes_in(folder / names[0]):
         raise typer.BadParameter(
-            f"{folder}: its folders are no classes, but hold them. Give "
+            f"{folder}: its folders are not classes, but hold them. Give "
             f"{folder / names[0]}"
         )
     if validation_folder and classes_in(validation_folder) != names:

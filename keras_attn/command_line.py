@@ -94,7 +94,8 @@ def classify(
         ),
     ] = DEFAULT_MODEL,
     top: Annotated[
-        int, typer.Option(min=1, help="How many classes an image.")
+        int,
+        typer.Option(min=1, help="Classes to show for each image."),
     ] = 5,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of tables.")
@@ -163,12 +164,13 @@ def _check_picture_path(explain, images):
 
 def _check_classifies(classifier, name):
     if classifier.class_names is None:
-        fail(f"{name} holds no names of classes: save it by Classifier.save")
+        fail(f"{name} has no class names: save it with Classifier.save")
     if None in classifier.input_size:
         fail(f"{name} does not say which size its images have")
     shapes = classifier.model.input_shape, classifier.model.output_shape
     if shapes[0][3:] != (3,) or len(shapes[1]) != 2:
-        fail(f"{name} makes {shapes[1]} of {shapes[0]}: no classes of pictures")
+        turns = f"turns {shapes[0]} into {shapes[1]}"
+        fail(f"{name} {turns}: it does not classify pictures")
 
 
 def _check_attends(classifier):
@@ -268,8 +270,8 @@ def _classify(classifier, paths, prepared, top):
             classified.append((path, image, best))
         else:
             complain(
-                f"{path}: the network gives no probabilities: some are outside "
-                "of 0 to 1, or no numbers"
+                f"{path}: the network's outputs are no probabilities: some are "
+                "outside of 0 to 1, or NaN"
             )
             failed = True
     return classified, failed
@@ -361,12 +363,12 @@ def export(
         typer.Option(
             min=8,
             help="Height and width of the images in pixels. Default: the "
-            "network's own, which that of a .keras file stays.",
+            "network's own. That of a .keras file cannot be changed.",
         ),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Images of each call. Default: any number."),
+        typer.Option(min=1, help="Images in each call. Default: any number."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there.")

@@ -262,7 +262,7 @@ def _attend(attention, original, outputs):
     if not isinstance(outputs, keras.KerasTensor):
         raise ValueError(
             "`after` must name layers with one output. The layer "
-            f"{original.name!r} returns {type(outputs).__name__} of several"
+            f"{original.name!r} returns a {type(outputs).__name__}"
         )
     inner = _without_shortcut(attention)
     _check_takes(inner, original, outputs.shape)

@@ -174,7 +174,7 @@ def test_an_image_without_probabilities_gets_a_line_the_others_an_answer(
     [answer] = json.loads(result.stdout)
     assert answer["image"].endswith("red.png")
     assert answer["predictions"][0]["name"] == "red"
-    assert "white.png: the network gives no prob" in result.stderr
+    assert "white.png: the network's outputs are no prob" in result.stderr
 
 
 def test_an_unknown_model_is_one_line_with_the_nearest():
@@ -186,8 +186,8 @@ def test_an_unknown_model_is_one_line_with_the_nearest():
 @pytest.mark.parametrize(
     ("channels", "make", "message"),
     [
-        (1, keras.layers.Flatten(), "no classes of pictures"),
-        (3, keras.layers.Conv2D(2, 1), "no classes of pictures"),
+        (1, keras.layers.Flatten(), "does not classify pictures"),
+        (3, keras.layers.Conv2D(2, 1), "does not classify pictures"),
         (3, keras.layers.GlobalMaxPooling2D(), "no probabilities"),
         (
             3,
@@ -317,7 +317,7 @@ def test_help_and_list_do_not_wait_for_keras(arguments):
 
 @pytest.mark.parametrize(
     ("size", "names", "message"),
-    [(8, None, "no names of classes"), (None, ["a", "b"], "which size")],
+    [(8, None, "no class names"), (None, ["a", "b"], "which size")],
 )
 def test_a_model_that_lacks_something_is_told_in_a_line(
     tmp_path, size, names, message

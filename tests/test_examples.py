@@ -200,7 +200,7 @@ def test_folders_that_hold_no_classes_are_told(folder, tmp_path):
     out = tmp_path / "mine.keras"
     (tmp_path / "data").mkdir()
     folder = folder.rename(tmp_path / "data" / "train")
-    with pytest.raises(typer.BadParameter, match="no classes.* Give .*train"):
+    with pytest.raises(typer.BadParameter, match="not classes.* Give .*train"):
         main(tmp_path / "data", out, model=WEIGHT)
     for picture in list((folder / "dark").iterdir())[4:]:
         picture.unlink()

@@ -59,7 +59,7 @@ def main(
             )
         if size is None:
             raise ValueError(
-                f"{model} takes images of any size: save it with one"
+                f"{model} has no fixed input size: save it with one"
             )
         if per_class and not per_class.parent.is_dir():
             raise FileNotFoundError(
@@ -237,7 +237,7 @@ def _open_onnx(path):
     try:
         session = onnxruntime.InferenceSession(path)
     except Exception as error:  # onnxruntime's own kinds
-        raise ValueError(f"{path} is no ONNX file: {error}") from None
+        raise ValueError(f"{path} is not an ONNX file: {error}") from None
     [image] = session.get_inputs()
     if isinstance(image.shape[0], int):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The plots of the comparison."""
+"""The plots of the comparison, and of one training for its card."""
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ def costs(rows, path):
         rows: The rows of `zoo.summarize.comparison`.
         path: Path of the picture.
     """
-    shown = [cost for cost in COSTS if all(row[cost] for row in rows)]
+    shown = [cost for cost in COSTS if any(row[cost] for row in rows)]
     figure = Figure(figsize=(4.5 * len(shown), 4.5), layout="constrained")
     for axes, cost in zip(
         figure.subplots(1, len(shown), squeeze=False)[0], shown
@@ -31,7 +31,7 @@ def costs(rows, path):
         label, unit = COSTS[cost]
         for row in rows:
             axes.errorbar(
-                row[cost] * unit,
+                row[cost] * unit if row[cost] else float("nan"),
                 row["top1"],
                 yerr=_to_lowest_and_highest(row),
                 marker="o",

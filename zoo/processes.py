@@ -15,7 +15,7 @@ def index():
 
 def folder(out):
     """Return the folder that this process writes to: the given one for the
-    first, one inside for each other. Saving takes all of them."""
+    first, one inside it for each of the others. All of them must save."""
     return out / f"process{index()}" if index() else out
 
 

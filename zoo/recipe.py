@@ -60,7 +60,7 @@ def of_command(command):
 
 def _read(path, derived=()):
     if path in derived:
-        raise ValueError(f"The recipe {path} is `like` itself")
+        raise ValueError(f"The recipe {path} inherits from itself")
     try:
         recipe = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:

@@ -23,7 +23,7 @@ def read(folder):
     """
     if not (folder / RESULT).is_file():
         raise FileNotFoundError(
-            f"{folder} is no finished training: it has no {RESULT}"
+            f"{folder} is not a finished training: it has no {RESULT}"
         )
     return {
         "started": json.loads((folder / RUN).read_text("utf-8")),

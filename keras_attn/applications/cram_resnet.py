@@ -1,5 +1,8 @@
-"""CRAM: one attended rectangle after stage 4, where the paper leaves open the
-place. So are its first rectangle and what it pays for its area, ours."""
+"""CRAM: one attended rectangle, after stage 4.
+
+Where the paper leaves it open, the place, the first rectangle and the penalty
+for its area are our choices.
+"""
 
 import functools
 

@@ -1,9 +1,9 @@
 """ExpAtt: a tenth of each 3x3 convolution by explicitly modelled attention.
 
 Where the attention goes is ours: a tenth of the channels of every 3x3
-convolution, from the third stage on, beside the convolution. It is the one
-design that we found which makes ExpAtt-ResNet-152 as large, within half a per
-cent, as the paper says that it is beside AA-ResNet-152.
+convolution, from the third stage on. Of the designs that we tried it is the
+only one with which ExpAtt-ResNet-152 has the size that follows from the paper,
+within half a per cent.
 """
 
 import functools

@@ -87,7 +87,7 @@ def export(
         FileNotFoundError: if its folder does not exist.
         ImportError: if a package is missing; the extra `export` has them.
         ValueError: for arguments that do not fit each other, or a network
-            with operations that the format has not.
+            with operations that the format does not have.
         OSError: if it cannot be written. `path` is then as it was.
     """
     path = Path(path)
@@ -153,7 +153,7 @@ def _check_arguments(path, format, quantize, representative_data):
         )
     if not SUFFIXES[format] and suffix in OTHER_SUFFIXES:
         raise ValueError(
-            f"A SavedModel is a folder, no {suffix} file. "
+            f"A SavedModel is a folder, not a {suffix} file. "
             f"Received: path={str(path)!r}, format={format!r}"
         )
     if quantize not in (None, *litert.QUANTIZATIONS):
@@ -203,7 +203,7 @@ def _check_place(path, format, overwrite):
     if path.exists() and not replaceable:
         kind = "folder" if path.is_dir() else "file"
         raise FileExistsError(
-            f"{path} is a {kind}, and no {expected} that could be replaced"
+            f"{path} is a {kind}, not a {expected} that could be replaced"
         )
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Set `overwrite` to replace it.")
@@ -274,8 +274,8 @@ def _input_shape(model, format, input_size, batch_size):
         height = width = input_size
     if format == "litert" and None in (height, width):
         raise ValueError(
-            "A LiteRT file has a fixed size of image, which this network has "
-            "not: pass `input_size`."
+            "A LiteRT file has a fixed size of image, which this network does "
+            "not have: pass `input_size`."
         )
     return batch_size, height, width, channels
 

@@ -34,7 +34,7 @@ def write(classifier, path, shape, quantize, representatives):
         representatives: Float32 array of pictures for `"int8"`, or `None`.
 
     Raises:
-        ValueError: if the network has operations that LiteRT has not.
+        ValueError: if the network has operations that LiteRT does not have.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source = Path(folder) / "saved_model"

@@ -18,7 +18,7 @@ def write(classifier, path, shape):
 
     Raises:
         ImportError: if the packages for ONNX are missing.
-        ValueError: if the network has operations that ONNX has not.
+        ValueError: if the network has operations that ONNX does not have.
     """
     try:
         import onnx

@@ -112,7 +112,7 @@ class RectangularAttention2D(keras.layers.Layer):
                 )
         if not 0 <= area_penalty < math.inf:
             raise ValueError(
-                "`area_penalty` must not be negative, and finite. "
+                "`area_penalty` must be finite and not negative. "
                 f"Received: area_penalty={area_penalty}"
             )
         self.margin = margin

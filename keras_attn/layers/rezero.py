@@ -47,8 +47,8 @@ class ReZero(keras.layers.Wrapper):
         if tuple(outputs.shape) != tuple(input_shape):
             raise ValueError(
                 "`layer` must keep the shape of its inputs. Received: "
-                f"layer={self.layer}, which makes {tuple(outputs.shape)} of "
-                f"{tuple(input_shape)}"
+                f"layer={self.layer}, which turns {tuple(input_shape)} into "
+                f"{tuple(outputs.shape)}"
             )
         self.scale = self.add_weight(
             name="scale", shape=(), initializer="zeros", dtype="float32"

@@ -63,8 +63,8 @@ def _description(repository, revision):
     if _is_as_committed(path):
         return path
     damage = ValueError(
-        f"{DESCRIPTION} of {SCHEME}{repository}@{revision} is damaged: it has "
-        "not the hash that git knows it by"
+        f"{DESCRIPTION} of {SCHEME}{repository}@{revision} is damaged: its "
+        "content does not have the hash that git knows it by"
     )
     try:
         path = _download(*arguments, again=True)

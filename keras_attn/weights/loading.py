@@ -284,7 +284,7 @@ def _problem_of_item(name, item):
         return f"the data of {name!r} is in another place"
     is_number = item.dtype.kind in "biuf" or item.dtype == "V2"  # bfloat16
     if item.shape is None or not is_number:
-        return f"{name!r} is no array of numbers"
+        return f"{name!r} is not an array of numbers"
     if item.chunks is not None:  # which could be compressed, or far larger
         return f"{name!r} is stored in chunks"
     stored = item.id.get_storage_size()

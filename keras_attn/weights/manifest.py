@@ -169,7 +169,7 @@ def _checked(path):
 
 
 def _refuse_constant(name):
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def entry(weight_id):

@@ -687,12 +687,12 @@ def test_what_is_there_is_kept(tmp_path):
     with pytest.raises(FileExistsError, match="no SavedModel"):
         keras_attn.export(WEIGHT, tmp_path / "saved", overwrite=True)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(FileExistsError, match="is a file, and no SavedModel"):
+    with pytest.raises(FileExistsError, match="is a file, not a SavedModel"):
         keras_attn.export(WEIGHT, tmp_path / "file", overwrite=True)
     assert (tmp_path / "file").read_text() == "mine"
     (tmp_path / "file").unlink()
     (tmp_path / "a.onnx").mkdir()
-    with pytest.raises(FileExistsError, match="is a folder, and no file"):
+    with pytest.raises(FileExistsError, match="is a folder, not a file"):
         path = tmp_path / "a.onnx"
         keras_attn.export(WEIGHT, path, format="onnx", overwrite=True)
     (tmp_path / "a.onnx").rmdir()
@@ -906,7 +906,7 @@ def test_pictures_are_scaled_as_the_classifier_says(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.h5", "a.keras"])
 def test_a_saved_model_is_not_called_like_a_file(tmp_path, name):
-    with pytest.raises(ValueError, match=f"is a folder, no .*{name}"):
+    with pytest.raises(ValueError, match=f"is a folder, not a .*{name}"):
         keras_attn.export(WEIGHT, tmp_path / name)
 
 

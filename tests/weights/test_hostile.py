@@ -240,8 +240,8 @@ def nothing(file, path):
         (sparse_bomb, "is stored in chunks"),
         (large_chunks, "is stored in chunks"),
         (never_written, "needs 24 bytes, but 0 are stored"),
-        (strings, "no array of numbers"),
-        (nothing, "no array of numbers"),
+        (strings, "not an array of numbers"),
+        (nothing, "not an array of numbers"),
     ],
 )
 def test_weights_files_with_more_than_weights_are_refused(

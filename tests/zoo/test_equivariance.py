@@ -324,7 +324,8 @@ assert np.isfinite(losses).all() and min(losses) > 100, losses
 # By much more than the classes alone would move it at so low a rate.
 assert np.abs(np.array(model.gate.saliency_kernel) - before).max() > 1e-5
 moves = equivariance.draw_moves(4, 30.0, 1.25, 0.15, model.random)
-found = study.moved_saliency(model.network, images, moves, "reflect")
+find = study.rectangles_of_moved_saliency
+found = find(model.network, images, moves, "reflect")
 assert found.shape == (4, 5) and np.isfinite(found).all()
 """
 

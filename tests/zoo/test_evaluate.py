@@ -249,7 +249,7 @@ def test_a_file_that_is_no_onnx_is_named(tmp_path):
             [str(tmp_path / "a.onnx"), *arguments], standalone_mode=False
         )
     (tmp_path / "a.onnx").write_text("no graph")
-    with pytest.raises(SystemExit, match="a.onnx is no ONNX file"):
+    with pytest.raises(SystemExit, match="a.onnx is not an ONNX file"):
         evaluate.app(
             [str(tmp_path / "a.onnx"), *arguments], standalone_mode=False
         )
@@ -264,7 +264,7 @@ def test_what_cannot_be_measured_is_told_in_one_line(model, tmp_path):
     data = ["--data", "tiny_imagenet", "--data-dir", str(tmp_path)]
     nowhere = str(tmp_path / "nowhere" / "a.csv")
     for name, options, message in (
-        ("any.keras", [], "any.keras takes images of any size"),
+        ("any.keras", [], "any.keras has no fixed input size"),
         ("model.keras", ["--per-class", nowhere], "no folder .*nowhere$"),
         ("saved", [], "has no signature `serving_default`"),
     ):

@@ -141,7 +141,7 @@ def test_a_recipe_can_be_like_another(tmp_path):
 def test_a_recipe_cannot_be_like_itself(tmp_path):
     for name, other in (("a", "b"), ("b", "a")):
         (tmp_path / f"{name}.toml").write_text(f'like = "{other}.toml"')
-    with pytest.raises(ValueError, match="a.toml is `like` itself"):
+    with pytest.raises(ValueError, match="a.toml inherits from itself"):
         recipe.read(tmp_path / "a.toml")
 
 

@@ -505,7 +505,7 @@ def test_segmentation_is_measured_with_the_settings_of_its_row(monkeypatch):
     [
         (["radii", "gsa_resnet14_small.cifar100_32"], "has no layer of ExpAtt"),
         (["equivariance", "nothing", "--data-dir", "nowhere"], "'nothing'"),
-        (["pilots", "nowhere"], "nowhere is no finished training"),
+        (["pilots", "nowhere"], "nowhere is not a finished training"),
         (
             ["content", "resnet14_small.cifar100_32", "--data-dir", "nowhere"],
             "has no layer of GSA that attends by content",
@@ -599,7 +599,7 @@ def test_rectangles_of_a_run_are_those_of_its_last_weights(
             lambda *how: equivariance_study.find_rectangles(
                 trained, np.asarray(equivariance.moved(images, *how))
             ),
-            lambda *how: equivariance_study.moved_saliency(
+            lambda *how: equivariance_study.rectangles_of_moved_saliency(
                 trained, images, how[:3], how[3]
             ),
         )[zoom > 1 :]:
@@ -694,11 +694,13 @@ def test_a_saliency_that_is_moved_takes_its_rectangle_along(fill_mode):
     # The saliency is the image here.
     moved = equivariance.moved(images, *moves, fill_mode)
     found = equivariance_study.find_rectangles(trained, moved)
-    after = equivariance_study.moved_saliency(trained, images, moves, fill_mode)
+    after = equivariance_study.rectangles_of_moved_saliency(
+        trained, images, moves, fill_mode
+    )
     np.testing.assert_allclose(after, found, atol=0.015)
     assert (np.abs(found - before) > 0.04).all()
     # Nothing is less salient than black, however bright the ground.
-    brighter = equivariance_study.moved_saliency(
+    brighter = equivariance_study.rectangles_of_moved_saliency(
         trained, images + 50, moves, fill_mode
     )
     np.testing.assert_allclose(brighter, after, atol=1e-4)

@@ -56,7 +56,7 @@ def run(folder):
         _facts(facts),
         "## The targets\n",
         markdown.table(("target", "measured"), targets.reached(layers, rows)),
-        "Why not where not:\n",
+        "Why some were missed:\n",
         targets.explanations(layers, rows, rate),
         "## GSA\n",
         _gsa(layers, rate),

@@ -217,8 +217,8 @@ def _image_folder(folder):
 
     if not (folder / "train").is_dir():
         raise FileNotFoundError(
-            f"{folder} is no folder of images: it has no folder 'train'. Pass "
-            "one with train/CLASS/* and val/CLASS/* as --data-dir."
+            f"{folder} is not a folder of images: it has no folder 'train'. "
+            "Pass one with train/CLASS/* and val/CLASS/* as --data-dir."
         )
     left_out = [
         file

@@ -25,8 +25,8 @@ def measure(source, data_dir):
         A list of dictionaries: id or `name` of the folder, the `command` and
         `commit` of its training, the `layer`, the size of its `map`, how many
         `images`; the median over key channels and images of the
-        `effective_pixels`, the exponential of the entropy of a softmax over the
-        number of pixels (1 where all weigh the same); and the standard
+        `effective_pixels`, the exponential of the softmax's entropy, divided by
+        the number of pixels (1 where all weigh the same); and the standard
         deviations of the weights of keys and values over those before training
         (`key_scale`, `value_scale`).
 

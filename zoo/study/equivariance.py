@@ -58,7 +58,7 @@ def measure(source, data_dir):
 
     Raises:
         FileNotFoundError: if a training is not finished.
-        ValueError: if there is no such network, or it has not one rectangle.
+        ValueError: if there is no such network, or not one rectangle in it.
     """
     name, trained, recipe, training = opened(source)
     split = data.load(recipe["data"]["name"], data_dir, "val")
@@ -103,7 +103,7 @@ def magnified(moves, zoom):
     )
 
 
-def found_saliency(trained, images, moves, fill_mode):
+def rectangles_of_moved_images(trained, images, moves, fill_mode):
     """Return the rectangles of moved images."""
     moved = equivariance.moved(images, *moves, fill_mode)
     return find_rectangles(trained, np.asarray(moved))
@@ -156,7 +156,7 @@ def _distances(rectangles, expected, prefix):
     }
 
 
-def moved_saliency(trained, images, moves, fill_mode):
+def rectangles_of_moved_saliency(trained, images, moves, fill_mode):
     """Return the rectangles of a saliency that moves with the images.
 
     The saliency of the images is enlarged to their size, moved as they are,
@@ -173,7 +173,7 @@ def moved_saliency(trained, images, moves, fill_mode):
     return rectangles_of_sum(small, gate.margin)
 
 
-def saliency_in_moved_edges(trained, images, moves, fill_mode):
+def rectangles_in_moved_edges(trained, images, moves, fill_mode):
     """Return the rectangles of images in the edges of moved ones."""
     shown = with_moved_edges(images, moves, fill_mode)
     return find_rectangles(trained, shown)
@@ -187,5 +187,8 @@ def with_moved_edges(images, moves, fill_mode):
     return np.where(inside, images, moved)
 
 
-RECTANGLES = {"found": found_saliency, "moved": moved_saliency}
-WITH_EDGES = {"edges alone": saliency_in_moved_edges}
+RECTANGLES = {
+    "found": rectangles_of_moved_images,
+    "moved": rectangles_of_moved_saliency,
+}
+WITH_EDGES = {"edges alone": rectangles_in_moved_edges}
