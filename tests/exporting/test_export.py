@@ -684,7 +684,7 @@ def test_what_is_there_is_kept(tmp_path):
         keras_attn.export(WEIGHT, tmp_path / "nowhere" / "a")
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "old").touch()
-    with pytest.raises(FileExistsError, match="no SavedModel"):
+    with pytest.raises(FileExistsError, match="not a SavedModel"):
         keras_attn.export(WEIGHT, tmp_path / "saved", overwrite=True)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(FileExistsError, match="is a file, not a SavedModel"):
