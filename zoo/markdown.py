@@ -5,7 +5,7 @@ import statistics
 from zoo.data_sets import DATA_SETS
 
 
-def with_table(text, mark, table):
+def with_table(text, mark, new):
     """Return the text of a page with a new table between two marks.
 
     Raises:
@@ -19,7 +19,7 @@ def with_table(text, mark, table):
             f"The page must have a line {begin.strip()!r} and a later line "
             f"{end.strip()!r}"
         )
-    return before + begin + table + end + after
+    return before + begin + new + end + after
 
 
 def table(header, rows):

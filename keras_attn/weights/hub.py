@@ -7,10 +7,10 @@ and its file, `model.weights.h5`. (`config.json` beside them is Keras's own, for
 """
 
 import contextlib
-import functools
 import hashlib
 import os
 import re
+import threading
 from pathlib import Path
 
 from keras_attn.weights import manifest
@@ -24,6 +24,8 @@ DEFAULT_REVISION = "main"
 DESCRIPTION = "keras_attn.json"
 WEIGHTS = "model.weights.h5"
 MOST_BYTES_OF_DESCRIPTION = 1_000_000
+# The client is one for the whole process, and so is what it refuses.
+GUARD = threading.Lock()
 
 
 def entry(address):
@@ -122,29 +124,22 @@ def download_weights(entry, again=False):
 def _download(repository, name, revision, most_bytes, again=False):
     import huggingface_hub
 
-    download = functools.partial(
-        huggingface_hub.hf_hub_download,
-        repository,
-        name,
-        revision=revision,
-        force_download=again,
-    )
+    def download():
+        path = huggingface_hub.hf_hub_download(
+            repository, name, revision=revision, force_download=again
+        )
+        return Path(path)
 
-    def checked_download():
-        if download(dry_run=True).will_download:
-            _check_announced(repository, name, revision, most_bytes)
-        return Path(download())
-
-    with _clear_errors(repository, name, revision):
+    with _clear_errors(repository, name, revision), _guarded(most_bytes):
         if again:
             _forget_copy(repository, name, revision)
         try:
-            return checked_download()
+            return download()
         except OSError as error:
             if not _may_pass(error):
                 raise
         # The client tries again after most failures, but not after these.
-        return checked_download()
+        return download()
 
 
 def _forget_copy(repository, name, revision):
@@ -167,23 +162,61 @@ def _may_pass(error):
     return type(error) is OSError and error.errno is None
 
 
-def _check_announced(repository, name, revision, most_bytes):
-    """Refuse what is too large before it is downloaded, and an ETag that is a
-    path: the cache makes a file's name of it."""
-    from huggingface_hub import get_hf_file_metadata
-    from huggingface_hub import hf_hub_url
+@contextlib.contextmanager
+def _guarded(most_bytes):
+    """Refuse answers whose headers the cache would take as they come: sizes,
+    and what becomes the names of files."""
+    import huggingface_hub
 
-    url = hf_hub_url(repository, name, revision=revision)
-    announced = get_hf_file_metadata(url)
-    if (announced.size or 0) > most_bytes:
-        raise ValueError(
-            f"the Hub announces {announced.size} bytes, expected at most "
-            f"{most_bytes}"
-        )
-    if not re.fullmatch(r"[\w:+=-]*", announced.etag or ""):
-        raise ValueError(
-            f"the Hub answers with a malformed ETag: {announced.etag!r}"
-        )
+    def check(answer):
+        if threading.get_ident() != thread:
+            return  # somebody else's download
+        headers = answer.headers
+        for name in ("Content-Length", "X-Linked-Size"):
+            if int(headers.get(name, 0)) > most_bytes:
+                raise ValueError(
+                    f"the Hub announces {headers[name]} bytes, expected at "
+                    f"most {most_bytes}"
+                )
+        for name in ("ETag", "X-Linked-Etag", "X-Repo-Commit"):
+            value = headers.get(name, "").removeprefix("W/").strip('"')
+            if not re.fullmatch(r"[\w:+=-]*", value):
+                raise ValueError(
+                    f"the Hub answers with a malformed header {name}: {value!r}"
+                )
+
+    before = []
+    thread = threading.get_ident()
+
+    def guard(session):
+        hooks = session.event_hooks
+        before.append((session, hooks))
+        session.event_hooks = hooks | {"response": [*hooks["response"], check]}
+        return session
+
+    with GUARD:
+        guard(huggingface_hub.get_session())
+        try:
+            with _every_new_session(guard):
+                yield
+        finally:
+            for session, hooks in before:
+                session.event_hooks = hooks
+
+
+@contextlib.contextmanager
+def _every_new_session(guard):
+    """Guard what the client makes after a connection was refused."""
+    from huggingface_hub.utils import _http
+
+    # The public function to set this would end the present session, and none
+    # tells what it was.
+    factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+    _http._GLOBAL_CLIENT_FACTORY = lambda: guard(factory())
+    try:
+        yield
+    finally:
+        _http._GLOBAL_CLIENT_FACTORY = factory
 
 
 @contextlib.contextmanager

@@ -8,9 +8,13 @@ would trust it.
 import itertools
 import os
 import signal
+import threading
 import time
+import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 
@@ -119,8 +123,8 @@ LASTING = [
     ("stalled", "GET", "ConnectionError: {file} of hf://tester/"),
     ("missing", "HEAD", "FileNotFoundError: {file} of hf://tester/"),
     ("huge", "HEAD", "announces 10000000000 bytes, expected at most"),
-    ("escaping_etag", "HEAD", "malformed ETag: '../../../escaped'"),
-    ("escaping_commit", "HEAD", "is refused: Invalid pointer path"),
+    ("escaping_etag", "HEAD", "malformed header ETag: '../../../escaped'"),
+    ("escaping_commit", "HEAD", "malformed header X-Repo-Commit"),
 ]
 
 
@@ -148,17 +152,70 @@ def test_what_stays_wrong_is_an_error_and_leaves_nothing(
 
 @pytest.mark.parametrize("first", ["truncated", "wrong_bytes"])
 def test_every_answer_is_checked(hub, client, address, first):
-    """Not only before the first try of a download."""
+    """Not only the first one about a file that is asked for again."""
     hub.fault(first)
-    hub.fault("escaping_etag", method="HEAD", times=1000, after=3)
+    hub.fault("escaping_etag", method="HEAD", times=1000, after=1)
     path, _ = located(client, address)
-    assert hub.requests().count(f"HEAD {hub_weights.WEIGHTS}") > 3
+    assert hub.requests().count(f"HEAD {hub_weights.WEIGHTS}") > 1
     assert path is None, path
     assert not list(client.home.parent.rglob("*escaped*"))
 
 
+def test_a_client_in_place_of_another_is_guarded_too():
+    """As the client makes one when a connection is refused."""
+    hooks = huggingface_hub.get_session().event_hooks
+    huggingface_hub.close_session()
+    with hub_weights._guarded(10):
+        huggingface_hub.close_session()
+        check = huggingface_hub.get_session().event_hooks["response"][-1]
+        for headers in ({"ETag": '"../../x"'}, {"Content-Length": "11"}):
+            with pytest.raises(ValueError, match="the Hub"):
+                check(types.SimpleNamespace(headers=headers))
+    assert huggingface_hub.get_session().event_hooks == hooks
+    huggingface_hub.close_session()
+    with hub_weights._guarded(10):
+        pass
+    assert huggingface_hub.get_session().event_hooks == hooks
+    huggingface_hub.close_session()
+    assert huggingface_hub.get_session().event_hooks == hooks
+
+
+def test_downloads_of_other_threads_are_not_judged():
+    huggingface_hub.close_session()
+    with hub_weights._guarded(10), ThreadPoolExecutor() as threads:
+        check = huggingface_hub.get_session().event_hooks["response"][-1]
+        answer = types.SimpleNamespace(headers={"Content-Length": "11"})
+        assert threads.submit(check, answer).result() is None
+        with pytest.raises(ValueError, match="announces 11 bytes"):
+            check(answer)
+    huggingface_hub.close_session()
+
+
+def test_two_threads_leave_the_client_as_it_was():
+    """What one download may bring is no limit for later ones."""
+    hooks = huggingface_hub.get_session().event_hooks
+    entered, leave, left = (threading.Event() for _ in range(3))
+
+    def first():
+        with hub_weights._guarded(1):
+            entered.set()
+            leave.wait()
+        left.set()
+
+    def second():
+        entered.wait()
+        threading.Timer(0.1, leave.set).start()
+        with hub_weights._guarded(2):
+            left.wait()  # without a lock it would be here before
+
+    with ThreadPoolExecutor() as threads:
+        for done in [threads.submit(first), threads.submit(second)]:
+            done.result()
+    assert huggingface_hub.get_session().event_hooks == hooks
+
+
 def test_a_huge_file_is_not_even_asked_for(hub, client, address):
-    hub.fault("huge", method="HEAD", times=1000)
+    hub.fault("huge", method="HEAD")
     assert_fails(client, address, "10000000000 bytes")
     assert f"GET {hub_weights.WEIGHTS}" not in hub.requests()
 
