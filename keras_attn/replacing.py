@@ -11,7 +11,8 @@ def replacing(path):
     """Give a place to write to, which takes the place of `path` at the end.
 
     If the block raises, what was written is removed, and `path` is as it was.
-    Several may write at once: the last to finish has its file there.
+    A process that is killed leaves the folder `unfinished_*` behind. Several
+    may write at once: the last to finish has its file there.
 
     Args:
         path: Path of the file to write.

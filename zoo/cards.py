@@ -6,6 +6,7 @@ Writes `zoo/cards/ID.md`, the training curve beside it and, where there is
 attention, what the network looks at.
 """
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from keras_attn.weights import manifest
 from zoo import plots
 from zoo import recipe as recipes
 from zoo import run_folder
+from zoo import runs
 from zoo.data_sets import DATA_SETS
 
 CARDS = Path("zoo/cards")
@@ -73,7 +75,7 @@ Command: `{command}`, seed {seed}, commit `{commit}`. Its settings:
 {attention}
 ## Limits
 
-- One run with one seed; the last epoch, whichever was best.
+{limits}
 - It knows the {classes} classes of {data} and gives one of them to any
   picture. Its probabilities are not calibrated.
 - It was trained on pictures of {size} x {size} pixels; details below that are
@@ -131,6 +133,7 @@ def card(entry, has_attention, address=None):
     [(data_set, splits)] = entry.metrics.items()
     about = DATA_SETS[data_set]
     measured = splits["val"]
+    recipe = recipes.of_command(entry.training["command"])
     return TEXT.format(
         metadata=_metadata(entry, about, measured),
         id=entry.id,
@@ -149,7 +152,8 @@ def card(entry, has_attention, address=None):
         command=entry.training["command"],
         seed=entry.training["seed"],
         commit=entry.training["commit"],
-        recipe=_settings(entry.training["command"]),
+        recipe=_settings(recipe),
+        limits=_limits(recipe, data_set, entry.training),
         attention=ATTENTION.format(id=entry.id) if has_attention else "",
         licence=entry.licence,
         terms=about.terms,
@@ -184,11 +188,33 @@ def _metadata(entry, data_set, measured):
     ).to_yaml()
 
 
-def _settings(command):
-    settings = recipes.of_command(command)
-    for told in ("paper", "summary"):
-        del settings[told]
+def _settings(recipe):
+    settings = {
+        table: recipe[table] for table in recipes.TABLES if table in recipe
+    }
     return yaml.safe_dump(settings, sort_keys=False).strip()
+
+
+def _limits(recipe, data_set, training):
+    """Return what this network cannot do as items of a Markdown list."""
+    one = "One training, the last epoch, whichever was best."
+    limits = [one + _other_seeds(data_set, training), *recipe.get("limits", ())]
+    return "\n".join(
+        textwrap.fill(limit, 79, initial_indent="- ", subsequent_indent="  ")
+        for limit in limits
+    )
+
+
+def _other_seeds(data_set, training):
+    name = Path(training["history"]).stem
+    for seeds in runs.by_network(runs.kept().get(data_set, ())).values():
+        if name in (run.name for run in seeds):
+            return "".join(
+                f" With seed {run.seed} top-1 is {run.result['top1']:.2%}."
+                for run in seeds
+                if run.name != name
+            )
+    return ""
 
 
 def _draw_curve(entry):
@@ -223,7 +249,7 @@ def draw_attention(classifier, file):
 
 def _draw_pictures(classifier, images, file):
     """Draw the attention of one layer to each picture."""
-    predictions = classifier.predict(PICTURES)
+    predictions = classifier.predict(PICTURES, verbose=0)
     best = classifier.decode_predictions(predictions, top=1)
     drawn = explanation.draw(
         classifier.model,

@@ -30,6 +30,7 @@ from zoo import manifest_file
 from zoo import recipe as recipes
 from zoo import run_folder
 from zoo import runs
+from zoo import variants
 from zoo.data_sets import DATA_SETS
 
 WEIGHTS = Path("zoo/weights")
@@ -50,12 +51,14 @@ def register(run, weight_id, data_dir):
     Raises:
         FileNotFoundError: if the training is not finished.
         ValueError: if the published recipe of this id is not the one that was
-            run, if it was not run from a commit, if the cards cannot describe
-            the data set, or it has other classes than the manifest says; and
-            as `zoo.runs.keep` does. Nothing is replaced then.
+            run, if it was not run from a commit, if its attention is not the
+            package's, if the cards cannot describe the data set, or it has
+            other classes than the manifest says; and as `zoo.runs.keep` does.
+            Nothing is replaced then.
     """
     record = run_folder.read(run)
     recipe = _recipe(run, record, weight_id)
+    _check_attention(recipe["model"]["arguments"].get("attention"))
     data_set, size = recipe["data"]["name"], recipe["data"]["evaluation_size"]
     if data_set not in DATA_SETS:
         raise ValueError(
@@ -157,6 +160,15 @@ def _recipe(run, record, weight_id):
                 f"one that {run} was trained with"
             )
     return published
+
+
+def _check_attention(attention):
+    if attention in variants.VARIANTS:
+        raise ValueError(
+            f"{attention} is in zoo.variants only, so that the package could "
+            "not load its weights: make it one of the package's "
+            "ATTENTION_TYPES first"
+        )
 
 
 def save_compactly(model, file):

@@ -9,7 +9,9 @@ from huggingface_hub import ModelCard
 import keras_attn
 from keras_attn.applications import AttnResNet14Small
 from keras_attn.weights import manifest
+from tests.zoo.common import finished_run
 from zoo import cards
+from zoo import runs
 
 PUBLISHED = pytest.mark.parametrize("weight_id", keras_attn.list_models())
 
@@ -24,6 +26,19 @@ def test_the_card_is_the_one_of_the_manifest(weight_id):
         target = part.partition(")")[0]
         if not target.startswith("http"):
             assert (cards.CARDS / target).stat().st_size > 5000
+
+
+def test_a_card_tells_what_other_seeds_came_to(tmp_path, monkeypatch):
+    """The published one may be the luckiest. Other sizes are other networks."""
+    monkeypatch.setattr(runs, "FOLDER", tmp_path / "kept")
+    for seed, size, top1 in ((0, 16, 0.7), (1, 16, 0.6), (2, 32, 0.5)):
+        name = f"plain_resnet.cifar100_{size}.seed{seed}"
+        runs.keep(finished_run(tmp_path / name, top1, seed, size=size))
+    history = {"history": "results/plain_resnet.cifar100_16.seed0.csv"}
+    told = cards._limits({"limits": ["It is blind."]}, "cifar100", history)
+    assert "With seed 1 top-1 is" in told and "60.00%" in told
+    assert "70.00%" not in told and "50.00%" not in told
+    assert "- It is blind." in told
 
 
 @PUBLISHED

@@ -52,6 +52,16 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     published.write_text(f"{PUBLISHED}[training]\nepochs = 3")
     with pytest.raises(ValueError, match=r"\[training\]"):
         register.register(run, weight_id, data_dir)
+    # Weights that the package could not load: its own types are not variants.
+    variant = PUBLISHED.replace('"cram"', '"cram_identity"')
+    published.write_text(variant)
+    known = json.loads((run / run_folder.RECIPE).read_text())
+    json_files.write(
+        run / run_folder.RECIPE, recipes.read(published, OVERRIDES)
+    )
+    with pytest.raises(ValueError, match="cram_identity is in zoo.variants"):
+        register.register(run, weight_id, data_dir)
+    json_files.write(run / run_folder.RECIPE, known)
     assert not Path("zoo/weights").exists()
     published.write_text(PUBLISHED)
     (run / run_folder.BEST).unlink()  # what is published is the last epoch

@@ -82,8 +82,8 @@ def load(name, data_dir, split):
     Raises:
         ValueError: for an unknown data set or split, a data set without
             pictures in colour and one class each, a folder with pictures
-            that are neither JPEG nor PNG, or a file of CIFAR-100 without
-            what is read of it.
+            that are neither JPEG nor PNG, a file of CIFAR-100 without what
+            is read of it, or a missing package.
         FileNotFoundError: if the folder is not that data set, or cannot
             become it.
     """
@@ -141,14 +141,25 @@ def tiny_imagenet_boxes(folder):
 
 
 def _cifar100(folder, split):
-    import pyarrow.parquet
-
-    file = {"train": "cifar100_train.parquet", "val": "cifar100_test.parquet"}
-    table = pyarrow.parquet.read_table(folder / file[split])
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ValueError(
+            "Parquet files need the package pyarrow: "
+            "pip install 'keras-attn[train]'"
+        ) from error
+    name = {"train": "cifar100_train.parquet", "val": "cifar100_test.parquet"}
+    file = folder / name[split]
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{folder} does not hold all of CIFAR-100: it has no {file.name}. "
+            "Pass a folder with it as --data-dir."
+        )
+    table = pyarrow.parquet.read_table(file)
     columns, metadata = table.column_names, table.schema.metadata or {}
     if not {"image", "label"} <= set(columns) or b"classes" not in metadata:
         raise ValueError(
-            f"{folder / file[split]} must have the columns image and label, "
+            f"{file} must have the columns image and label, "
             "and the names of the classes as classes in its metadata. It has "
             f"the columns {columns} and the metadata {list(metadata)}"
         )
