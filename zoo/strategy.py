@@ -75,6 +75,10 @@ def synchronize_batch_norm(model):
     Otherwise their moving statistics drift apart, and the first one's are
     saved. This is set for the training only and in no saved configuration,
     since other backends, which need it not, refuse it.
+
+    Replicas take turns then in the middle of a step. Keras has one list for
+    what all of them add to the loss, so that the loss that `fit` shows has it
+    once for each replica. What they learn from has it once.
     """
     if keras.backend.backend() != "tensorflow":
         return
