@@ -245,12 +245,12 @@ def test_an_inserted_layer_has_the_dtype_policy_of_the_one_before(template):
 
 @pytest.mark.parametrize(
     "after",
-    ["*conv?_relu", "*CONV?_relu", ["conv1_relu", "conv2_relu"]],
+    ["*conv?_relu", "*CONV?_relu", ["conv1_relu", "CONV2_relu"]],
 )
 def test_a_pattern_inserts_a_layer_of_its_own_at_each_place(after):
     inputs = keras.Input((5, 7, 6))
     x = inputs
-    for name, filters in (("conv1", 4), ("conv2", 8), ("other", 4)):
+    for name, filters in (("conv1", 4), ("CONV2", 8), ("other", 4)):
         x = layers.Conv2D(filters, 3, padding="same", name=name)(x)
         x = layers.ReLU(name=f"{name}_relu")(x) if name != "other" else x
     model = keras.Model(inputs, x)
@@ -260,7 +260,7 @@ def test_a_pattern_inserts_a_layer_of_its_own_at_each_place(after):
 
     inserted = [layer for layer in new.layers if isinstance(layer, ReZero)]
     names = [layer.name for layer in inserted]
-    assert names == ["conv1_relu_attention", "conv2_relu_attention"]
+    assert names == ["conv1_relu_attention", "CONV2_relu_attention"]
     channels = [layer.layer.expand.kernel.shape[1] for layer in inserted]
     assert channels == [4, 8]
     assert all(layer.layer is not template for layer in inserted)
@@ -390,6 +390,28 @@ def test_operations_lambdas_and_adapted_layers_are_copied():
     )
 
 
+def scaled(x, factor):
+    return factor * x
+
+
+def test_lambdas_keep_all_that_they_were_given():
+    given = layers.Lambda(
+        scaled,
+        output_shape=(5, 7, 6),
+        mask=np.ones((1, 5, 7), bool),
+        arguments={"factor": 3.0},
+        dtype="float16",
+        name="mine",
+    )
+    given.trainable = False
+    image = keras.Input((5, 7, 6))
+    model = keras.Model(image, given(layers.ReLU(name="relu")(image)))
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "relu")
+    copied = new.get_layer("mine")
+    assert copied is not given and copied.function is scaled
+    assert copied.get_config() == given.get_config()
+
+
 @pytest.mark.parametrize("output_mode", ["int", "one_hot"])
 def test_bins_and_vocabularies_of_adapted_layers_are_copied(output_mode):
     """They are no weights, and decide how wide what follows is."""
@@ -430,6 +452,24 @@ def test_the_new_model_is_not_compiled_and_frozen_layers_stay_frozen():
     assert [x.name for x in new.get_layer("head").trainable_weights] == [
         "kernel"
     ]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_frozen_layers_inside_of_layers_stay_frozen(wrapped):
+    """Statistics move or not as the layer says, not as its weights do."""
+    gate = PositionwiseAttention2D(3, name="gate")
+    image = keras.Input((5, 7, 6))
+    x = ReZero(gate, name="gate")(image) if wrapped else gate(image)
+    model = keras.Model(image, layers.ReLU(name="relu")(x))
+    gate.norm.trainable = False
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "relu")
+    copied = new.get_layer("gate")
+    copied = copied.layer if wrapped else copied
+    assert copied.trainable and copied.convolution.trainable
+    assert not copied.norm.trainable
+    before = to_numpy(copied.norm.moving_mean)
+    new(make_inputs(), training=True)
+    np.testing.assert_array_equal(to_numpy(copied.norm.moving_mean), before)
 
 
 def test_the_new_model_trains_and_the_old_one_stays():
@@ -750,6 +790,40 @@ def test_constraints_of_users_are_kept():
     model = keras.Model(image, x)
     new = keras_attn.insert_attention(model, ChannelAttention2D(2), "conv")
     assert isinstance(new.get_layer("conv").kernel_constraint, Largest)
+
+
+class Absolute(keras.regularizers.Regularizer):
+    """A class of a user, which is not registered."""
+
+    def __call__(self, weights):
+        return keras.ops.sum(keras.ops.abs(weights))
+
+    def get_config(self):
+        return {}
+
+
+def squared(weights):
+    return keras.ops.sum(weights**2)
+
+
+def test_regularizers_are_kept():
+    """Keras's and those of users, also inside of wrappers and models."""
+    image = keras.Input((8, 8, 3))
+    inner = layers.Conv2D(
+        4, 1, kernel_regularizer="l1", activity_regularizer="l2"
+    )
+    x = keras.Sequential([image, inner])(image)
+    x = layers.Conv2D(4, 1, kernel_regularizer=squared, name="conv")(x)
+    dense = layers.Dense(2, kernel_regularizer=Absolute())
+    model = keras.Model(image, layers.TimeDistributed(dense)(x))
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "conv")
+    pictures = make_inputs(8, 8, 3)
+    expected, losses = [], []
+    for network, found in ((model, expected), (new, losses)):
+        network(pictures)
+        found.extend(to_numpy(loss) for loss in network.losses)
+    assert len(expected) == 4
+    np.testing.assert_allclose(sorted(losses), sorted(expected), rtol=1e-5)
 
 
 def test_sequential_models_keep_all_of_their_outputs():

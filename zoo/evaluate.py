@@ -222,7 +222,8 @@ def _open_saved_model(path):
     [(name, spec)] = signature.structured_input_signature[1].items()
 
     def predict(images):
-        [outputs] = signature(**{name: tf.cast(images, spec.dtype)}).values()
+        images = tf.constant(_rounded(images, spec.dtype.as_numpy_dtype))
+        [outputs] = signature(**{name: images}).values()
         return outputs
 
     return predict, spec.shape[1]
@@ -250,6 +251,13 @@ def _open_onnx(path):
         return outputs
 
     return predict, image.shape[1]
+
+
+def _rounded(images, dtype):
+    """Return images in the type that a network takes."""
+    if np.issubdtype(dtype, np.integer):
+        images = np.rint(images)
+    return images.astype(dtype)
 
 
 def _missing(package, kind):
@@ -282,7 +290,7 @@ def _open_lite(path):
     def predict(images):
         interpreter.resize_tensor_input(image["index"], images.shape)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(image["index"], images.astype(image["dtype"]))
+        interpreter.set_tensor(image["index"], _rounded(images, image["dtype"]))
         interpreter.invoke()
         return interpreter.get_tensor(output["index"])
 

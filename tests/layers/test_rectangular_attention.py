@@ -390,6 +390,43 @@ def test_gradients_are_finite_for_a_hot_pixel_of_any_size(method, scale, shape):
         assert np.all(np.isfinite(grad))
 
 
+PARAMETERS = ["center x", "center y", "long", "short", "angle"]
+
+
+@pytest.mark.parametrize("shown", [*PARAMETERS, "mask", "outputs"])
+def test_each_parameter_has_the_slopes_that_differences_show(shown):
+    """One that does not learn would hide among the other four."""
+    layer = RectangularAttention2D(margin=0.7)
+    inputs = make_inputs()
+    built(layer, inputs.shape)
+
+    def show(inputs):
+        if shown == "outputs":
+            return layer(inputs)
+        if shown == "mask":
+            return layer.attention_map(inputs)
+        return layer.rectangles(inputs)[:, PARAMETERS.index(shown)]
+
+    random = np.random.default_rng(7)
+    direction = random.normal(size=show(inputs).shape).astype("float32")
+
+    def loss(inputs):
+        return ops.sum(show(inputs) * direction)
+
+    start = [to_numpy(layer.saliency_kernel), inputs]
+    for index, grad in enumerate(gradients(loss, layer, inputs)):
+        step = 1e-2 * random.normal(size=grad.shape).astype("float32")
+        ends = []
+        for change in (-step, step):
+            moved = list(start)
+            moved[index] = moved[index] + change
+            layer.saliency_kernel.assign(moved[0])
+            ends.append(to_numpy(loss(moved[1])))
+        np.testing.assert_allclose(
+            2 * np.sum(grad * step), ends[1] - ends[0], rtol=2e-2
+        )
+
+
 @pytest.mark.parametrize("area_penalty", [0.0, 0.3])
 def test_area_penalty_is_a_loss_of_the_mean_mask(area_penalty):
     layer = RectangularAttention2D(margin=0.7, area_penalty=area_penalty)

@@ -265,10 +265,23 @@ def on_numpy(recipe, first_epoch=0, part=(0, 1), split=None):
     return [batches[index] for index in range(len(batches))]
 
 
+def from_storage(recipe, first_epoch=0, split=None):
+    """The same images, one at a time."""
+    split = split or numbered_images()
+    images = tf.data.Dataset.from_tensor_slices((split.images, split.labels))
+    stored = StoredSplit(
+        images, lambda image: image, len(split), split.class_names
+    )
+    return on_tensorflow(recipe, first_epoch, stored)
+
+
 BOTH = pytest.mark.parametrize("batches", [on_tensorflow, on_numpy])
+EVERY_SOURCE = pytest.mark.parametrize(
+    "batches", [on_tensorflow, on_numpy, from_storage]
+)
 
 
-@BOTH
+@EVERY_SOURCE
 def test_every_epoch_shows_other_images_in_its_own_size(batches):
     all_batches = batches(small_recipe())
     assert [images.shape[1] for images, _ in all_batches] == [12, 12, 16, 16]
@@ -279,6 +292,18 @@ def test_every_epoch_shows_other_images_in_its_own_size(batches):
     for (images, labels), numbers in zip(all_batches, seen):
         assert images.dtype == labels.dtype == "float32"
         np.testing.assert_allclose(images[:, 0, 0, 0], numbers, atol=1e-4)
+
+
+@EVERY_SOURCE
+def test_no_two_crops_are_alike(batches):
+    """In a batch, an epoch, a training or trainings with two seeds."""
+    picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), "uint8")
+    split = ArraySplit(np.repeat(picture, 8, 0), np.zeros(8, "int32"), ["a"])
+    shown = []
+    for seed in range(2):
+        recipe = small_recipe(data=ONE_SIZE, training={"seed": seed})
+        shown += [images for images, _ in batches(recipe, split=split)]
+    assert len(np.unique(np.concatenate(shown), axis=0)) == 2 * 2 * 8
 
 
 @BOTH
@@ -310,14 +335,15 @@ def test_batches_are_augmented_if_the_recipe_says_so(batches):
         assert (shown != {0}) == recoloured  # no image has any blue
 
 
-@BOTH
+@EVERY_SOURCE
 def test_a_resumed_run_sees_the_batches_it_would_have_seen(batches):
     whole, resumed = batches(small_recipe()), batches(small_recipe(), 1)
     for (image, label), (again, same) in zip(whole[2:], resumed, strict=True):
         np.testing.assert_array_equal(image, again)
         np.testing.assert_array_equal(label, same)
     other = batches(small_recipe(training={"seed": 1}))
-    assert not np.array_equal(whole[0][0], other[0][0])
+    for ours, theirs in zip(whole[0], other[0], strict=True):
+        assert not np.array_equal(ours, theirs)
 
 
 def test_augmented_arrays_depend_on_their_place_alone():
@@ -340,10 +366,11 @@ def test_augmented_arrays_depend_on_their_place_alone():
     for index in (2, 0, 0, 3):  # in any order
         np.testing.assert_array_equal(batches[index][0], whole[index][0])
     one, other = (on_numpy(recipe, part=(part, 2)) for part in range(2))
-    shares = [
-        np.sort(np.max(labels, axis=1)) for _, labels in (one[0], other[0])
-    ]
-    assert np.abs(shares[0] - shares[1]).max() > 1e-3
+    # Nor are those of any two batches the same.
+    blended = on_numpy(small_recipe(augmentation={"mixup_alpha": 0.2}))
+    for pair in ((one[0], other[0]), *itertools.combinations(blended, 2)):
+        shares = [np.sort(np.max(labels, axis=1)) for _, labels in pair]
+        assert np.abs(shares[0] - shares[1]).max() > 1e-3
 
 
 def test_processes_share_the_batches_of_one():
@@ -460,15 +487,22 @@ def test_crops_of_a_panorama_are_as_high_as_it_is(cropped):
     assert left.min() < 0.05 and right.max() > 0.95
 
 
-def test_crops_of_photos_have_no_false_patterns():
-    """Of stripes as fine as pixels, a small picture is grey."""
+def test_small_pictures_of_photos_have_no_false_patterns():
+    """Of stripes as fine as pixels, they are grey."""
     stripes = np.zeros((200, 320, 3), "uint8")
     stripes[:, ::2] = 255
+    split = ArraySplit(stripes[None], np.int32([0]), ["a"])
+    shown = [
+        tensorflow_batches._middle(tf.constant(stripes), 16),
+        array_batches.EvaluationBatches(split, 16, 1, (0, 1))[0][0],
+    ]
     for number in range(5):
         crop = crops.random_resized_crop_of_photo(
             tf.constant(stripes), 16, (0.35, 1.0), (0.75, 1.333), [0, number]
         )
-        assert np.abs(crop - 127.5).max() < 15
+        shown.append(crop)
+    for picture in shown:
+        assert np.abs(picture - 127.5).max() < 15
 
 
 def test_padded_crops_are_for_squares_of_one_size():
@@ -628,10 +662,12 @@ def test_mixup_shares_are_from_the_beta_distribution_of_the_recipe():
     np.testing.assert_allclose(larger, [0.9, 0.75], atol=0.06)
 
 
-def test_cutmix_and_mixup_take_turns():
+@pytest.mark.parametrize("number", [int, tf.constant])
+def test_cutmix_and_mixup_take_turns(number):
+    """Also where steps are tensors, as those of `tf.data` are."""
     both = {"cutmix_alpha": 1.0, "mixup_alpha": 0.4}
-    cut, _ = mixed(both, step=0)
-    blended, _ = mixed(both, step=1)
+    cut, _ = mixed(both, step=number(2))
+    blended, _ = mixed(both, step=number(3))
     assert np.all(cut == cut.round()) and np.ptp(cut, axis=(1, 2)).max() > 0
     assert not np.all(blended == blended.round())
     assert np.ptp(blended, axis=(1, 2)).max() < 1e-3
@@ -647,6 +683,20 @@ def test_rand_augment_differs_by_image_and_stays_in_range():
     assert result.min() >= 0 and result.max() <= 255
     assert len(np.unique(result.reshape(32, -1), axis=0)) > 16
     np.testing.assert_array_equal(labels, np.eye(32))
+
+
+def test_rand_augment_does_more_than_one_thing_to_an_image():
+    """Some are moved, so that a quarter is not of one colour, and have none of
+    the colours they had."""
+    images = np.full((32, 16, 16, 3), 60, "float32")
+    images[:, 8:, 8:] = 120
+    augment = BatchAugmentation({"rand_augment_magnitude": 0.5}, seed=1)
+    result = np.asarray(augment(0, tf.constant(images), tf.eye(32))[0])
+    quarters = result[..., 0].reshape(32, 2, 8, 2, 8)
+    moved = np.ptp(quarters, axis=(2, 4)).max(axis=(1, 2)) > 1
+    kept = np.isclose(result, 60, atol=1) | np.isclose(result, 120, atol=1)
+    recoloured = ~kept.any(axis=(1, 2, 3))
+    assert (moved & recoloured).any()
 
 
 def test_a_larger_magnitude_changes_more():

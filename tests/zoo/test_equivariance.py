@@ -227,6 +227,59 @@ def test_a_rectangle_that_does_not_look_stays_where_it_is():
     assert still[2] == pytest.approx(0, abs=1e-6)
 
 
+def network_that_looks():
+    """Its saliency is not uniform, as it is at first."""
+    looking = network()
+    looking.get_layer("conv2_attention").saliency_kernel.assign(
+        np.random.default_rng(0).normal(size=(8, 1))
+    )
+    return looking
+
+
+def test_an_image_that_stays_is_no_error_and_each_step_moves_anew():
+    """Both times the batch normalises the features, not what is known of
+    other images."""
+    images, _ = spots(4)
+    none = SETTINGS | {"rotation": 0, "scale": 1, "translation": 0}
+    for settings, equal in ((none, True), (SETTINGS, False)):
+        model = equivariance.EquivariantTraining(
+            network_that_looks(), **settings, seed=0
+        )
+        losses = []
+        for _ in range(2):
+            model(images, training=True)
+            losses.append(float(model.losses[0]))
+        assert (max(losses) < 1e-6) == equal
+        assert (losses[0] == pytest.approx(losses[1], abs=1e-6)) == equal
+
+
+def test_half_precision_rounds_neither_pixels_nor_rectangles(monkeypatch):
+    seen = {}
+
+    def spy_on(name):
+        function = getattr(equivariance, name)
+
+        def spied(*arguments):
+            seen[name] = arguments
+            return function(*arguments)
+
+        monkeypatch.setattr(equivariance, name, spied)
+
+    spy_on("moved")
+    spy_on("rectangle_distances")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = equivariance.EquivariantTraining(network(), **SETTINGS, seed=0)
+    keras.config.set_dtype_policy("float32")
+    images, _ = spots(4)
+    model(images, training=True)
+    shown, *moves = seen["moved"]
+    np.testing.assert_array_equal(shown, images)
+    computed = [*moves, *seen["rectangle_distances"], model.losses[0]]
+    assert {
+        keras.backend.standardize_dtype(value.dtype) for value in computed
+    } == {"float32"}
+
+
 def test_each_part_of_the_rectangle_has_its_weight(monkeypatch):
     monkeypatch.setattr(
         equivariance,

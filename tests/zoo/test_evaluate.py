@@ -182,6 +182,19 @@ def test_every_form_of_a_model_measures_the_same(model, data_dir, tmp_path):
         assert [row["images"] for row in rows] == ["2"] * 3
 
 
+def test_whole_numbers_of_pixels_are_the_nearest(tmp_path):
+    """Resized images lie between two of them; cut off, all would be darker."""
+    network = tf.Module()
+    network.serve = tf.function(
+        lambda image: {"mean": tf.reduce_mean(tf.cast(image, "float32"))},
+        input_signature=[tf.TensorSpec((None, 1, 1, 3), "uint8", "image")],
+    )
+    signatures = {"serving_default": network.serve}
+    tf.saved_model.save(network, tmp_path / "saved", signatures)
+    predict, *_ = evaluate.open_model(str(tmp_path / "saved"))
+    assert predict(np.full((2, 1, 1, 3), 99.8, "float32")) == 100
+
+
 def test_a_run_is_measured_with_its_weights(data_dir, tmp_path):
     """Those of the last epoch, or of the file that is named."""
     recipe = small_recipe()

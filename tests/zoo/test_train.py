@@ -1,6 +1,7 @@
 """The trainer: what it writes, how it goes on, how it stops."""
 
 import gc
+import itertools
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -20,6 +22,7 @@ from tests.zoo.common import RECIPE
 from tests.zoo.common import history
 from tests.zoo.common import small_recipe
 from zoo import callbacks
+from zoo import data
 from zoo import json_files
 from zoo import network
 from zoo import recipe as recipes
@@ -38,8 +41,16 @@ def command(*arguments):
     return [sys.executable, "-m", "zoo.train", *map(str, arguments)]
 
 
-def test_a_training_writes_what_it_promises(data_dir, tmp_path):
+def test_a_training_writes_what_it_promises(data_dir, tmp_path, monkeypatch):
     recipe = small_recipe()
+    evaluated = []
+    evaluation_batches = data.evaluation_batches
+
+    def counted(split, size, *arguments, **options):
+        evaluated.append((len(split), size))
+        return evaluation_batches(split, size, *arguments, **options)
+
+    monkeypatch.setattr(data, "evaluation_batches", counted)
     run = tmp_path / "run"
     path = Path("zoo/recipes/a.toml")
     train.start(run, path, recipe, ["training.seed=0"])
@@ -61,6 +72,7 @@ def test_a_training_writes_what_it_promises(data_dir, tmp_path):
     assert result["top1"] == pytest.approx(rows[1]["val_top1"], abs=1e-4)
     assert result["best_top1"] >= result["top1"]
     assert result["seconds_per_epoch"] > 0
+    assert evaluated == [(6, 16)]  # all validation images, in their size
     assert json.loads((run / "recipe.json").read_text()) == recipe
     assert json.loads((run / "run.json").read_text())["command"] == (
         "python -m zoo.train zoo/recipes/a.toml --set training.seed=0 "
@@ -116,7 +128,9 @@ def test_another_backend_does_not_go_on_with_a_training(tmp_path):
 
 
 def test_the_command_of_another_backend_names_it():
-    command = train._command(Path("my net.toml"), ["a=[1, 2]"], None, "jax")
+    """And no folder of this machine."""
+    path = Path("my net.toml").absolute()
+    command = train._command(path, ["a=[1, 2]"], None, "jax")
     assert command == (
         "KERAS_BACKEND=jax python -m zoo.train 'my net.toml' "
         "--set 'a=[1, 2]' --data-dir DIR --out DIR"
@@ -147,14 +161,16 @@ def test_the_average_of_the_weights_is_what_is_kept(data_dir, tmp_path):
     )
 
 
-def test_the_result_is_that_of_the_last_epoch(tmp_path):
+@pytest.mark.parametrize(("loss", "written"), [(1.5, 1.5), ("inf", None)])
+def test_the_result_is_that_of_the_last_epoch(tmp_path, loss, written):
+    """Of a validation loss that overflowed it has none: JSON knows none."""
     (tmp_path / "a.csv").write_text(
-        "epoch,val_loss,val_top1,val_top5\n0,2.0,0.5,0.7\n1,1.5,0.4,0.8\n"
+        f"epoch,val_loss,val_top1,val_top5\n0,2.0,0.5,0.7\n1,{loss},0.4,0.8\n"
     )
     assert train._result(tmp_path / "a.csv", 3.14) == {
         "top1": 0.4,
         "top5": 0.8,
-        "loss": 1.5,
+        "loss": written,
         "best_top1": 0.5,
         "seconds_per_epoch": 3.1,
     }
@@ -308,7 +324,10 @@ def test_a_training_stopped_before_it_kept_its_weights_repeats_the_epoch(
         with pytest.raises(KeyboardInterrupt):
             train.train(recipe, data_dir, runs[1])
     assert len(history(runs[1])) == 2
-    train.train(recipe, data_dir, runs[1])
+    clock = itertools.count(step=60)
+    monkeypatch.setattr(train, "time", SimpleNamespace(time=clock.__next__))
+    result = train.train(recipe, data_dir, runs[1])
+    assert result["seconds_per_epoch"] == 60  # only one was left
     for row, again in zip(*map(history, runs), strict=True):
         assert again == pytest.approx(row, rel=1e-3)
     networks = [network.build(recipe) for _ in runs]
@@ -318,7 +337,18 @@ def test_a_training_stopped_before_it_kept_its_weights_repeats_the_epoch(
         np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3)
 
 
-def test_every_augmentation_trains_in_mixed_precision(data_dir, tmp_path):
+def test_every_augmentation_trains_in_mixed_precision(
+    data_dir, tmp_path, monkeypatch
+):
+    """Of the network alone: what makes its batches does not round them."""
+    seen = []
+    all_of = callbacks.all_of
+
+    def before_it_trains(out, trained, *arguments):
+        seen.append((trained, keras.config.dtype_policy().name))
+        return all_of(out, trained, *arguments)
+
+    monkeypatch.setattr(callbacks, "all_of", before_it_trains)
     recipe = small_recipe(
         data=ONE_SIZE,
         augmentation={
@@ -329,6 +359,9 @@ def test_every_augmentation_trains_in_mixed_precision(data_dir, tmp_path):
     )
     train.train(recipe, data_dir, tmp_path)
     assert len(history(tmp_path)) == 2
+    [(trained, policy)] = seen
+    computed = {layer.compute_dtype for layer in trained.layers}
+    assert computed == {"bfloat16"} and policy == "float32"
 
 
 @pytest.mark.parametrize(
