@@ -125,8 +125,9 @@ def test_the_report_is_made_from_the_results(tmp_path):
 
 def test_batches_and_the_networks_of_the_comparison_are_timed(tmp_path):
     rows, _ = run_quickly("batches", tmp_path)
-    assert len(rows) == 2
-    assert all(row["images_per_second"] > 100 for row in rows)
+    assert [row["crop"] for row in rows] == ["padded", "photos"]
+    assert all(row["images_per_second"] > 0 for row in rows)
+    assert rows[0]["images_per_second"] > 100  # of 32 pixels, in memory
     rows, _ = run_quickly("comparison", tmp_path)
     assert len(rows) == 2
     assert all(row["median_ms"] >= row["best_ms"] > 0 for row in rows)

@@ -1,9 +1,11 @@
 """How fast training batches are made, which the training must not wait for.
 
 Measures those of the backend, and keeps the rows of the others: once more with
-`KERAS_BACKEND=jax` for the batches without TensorFlow.
+`KERAS_BACKEND=jax` for the batches without TensorFlow, which cannot read photos
+that stay in their files.
 """
 
+import io
 import itertools
 import time
 
@@ -12,13 +14,9 @@ from zoo import tables
 COUNT = 10_000
 BATCH = 128
 SECONDS = 4.0
-CROPS = {
-    "padded": {"crop_padding": 4},
-    "resized": {
-        "crop_area": [0.35, 1.0],
-        "crop_aspect_ratio": [0.75, 1.333],
-    },
-}
+RESIZED = {"crop_area": [0.35, 1.0], "crop_aspect_ratio": [0.75, 1.333]}
+CROPS = {"padded": {"crop_padding": 4}, "resized": RESIZED, "photos": RESIZED}
+PHOTO = 375, 500  # pixels, about those of ImageNet
 AUGMENTATIONS = {
     "crop and flip": {},
     "CutMix": {"cutmix_alpha": 1.0},
@@ -41,9 +39,12 @@ def run(path, quick):
     """
     import keras
 
-    cases = itertools.product((32, 64), CROPS, AUGMENTATIONS)
+    crops = "padded", "resized"
+    cases = list(itertools.product((32, 64), crops, AUGMENTATIONS))
+    if keras.backend.backend() == "tensorflow":
+        cases += [(size, "photos", "crop and flip") for size in (224, 64)]
     rows = []
-    for size, crop, augmentation in list(cases)[: 2 if quick else None]:
+    for size, crop, augmentation in [cases[0], cases[-1]] if quick else cases:
         speed = _images_per_second(size, crop, augmentation, quick)
         rows.append(
             {
@@ -60,23 +61,18 @@ def run(path, quick):
 
 def _images_per_second(size, crop, augmentation, quick):
     import keras
-    import numpy as np
 
     from zoo import data
-    from zoo.data.sources import ArraySplit
 
-    shape = (COUNT, size, size, 3)
-    images = np.random.default_rng(0).integers(0, 256, shape, "uint8")
-    labels = np.arange(COUNT, dtype="int32") % 100
     recipe = {
         "data": {
             "training_sizes": [{"from_epoch": 0, "size": size}],
             **CROPS[crop],
         },
         "augmentation": AUGMENTATIONS[augmentation],
-        "training": {"seed": 0, "epochs": 1000, "batch_size": BATCH},
+        "training": {"seed": 0, "epochs": 100, "batch_size": BATCH},
     }
-    split = ArraySplit(images, labels, [str(label) for label in range(100)])
+    split = _photos() if crop == "photos" else _images(size)
     batches = iter(data.training_batches(split, recipe))
 
     def make():
@@ -90,3 +86,41 @@ def _images_per_second(size, crop, augmentation, quick):
         make()
         count += 1
     return round(count * BATCH / (time.perf_counter() - begin))
+
+
+def _images(size):
+    """Return images in memory, of random pixels."""
+    import numpy as np
+
+    from zoo.data.sources import ArraySplit
+
+    shape = (COUNT, size, size, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape, "uint8")
+    labels = np.arange(COUNT, dtype="int32") % 100
+    return ArraySplit(images, labels, [str(label) for label in range(100)])
+
+
+def _photos():
+    """Return JPEG files about as large as photos; random pixels would be
+    larger, and slower to decode."""
+    import numpy as np
+    import tensorflow as tf
+    from PIL import Image
+
+    from zoo.data.sources import StoredSplit
+
+    random = np.random.default_rng(0)
+    files = []
+    for _ in range(100):
+        coarse = random.integers(0, 256, (*(side // 5 for side in PHOTO), 3))
+        photo = Image.fromarray(coarse.astype("uint8")).resize(PHOTO[::-1])
+        file = io.BytesIO()
+        photo.save(file, "JPEG", quality=95)
+        files.append(file.getvalue())
+    stored = tf.data.Dataset.from_tensor_slices((files, list(range(100))))
+    return StoredSplit(
+        stored.repeat(COUNT // 100),
+        lambda photo: tf.io.decode_jpeg(photo, channels=3),
+        COUNT,
+        [str(label) for label in range(100)],
+    )
