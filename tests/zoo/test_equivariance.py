@@ -183,6 +183,15 @@ def network():
     )
 
 
+def network_that_looks():
+    """Its saliency is not uniform, as it is at first."""
+    looking = network()
+    looking.get_layer("conv2_attention").saliency_kernel.assign(
+        np.random.default_rng(0).normal(size=(8, 1))
+    )
+    return looking
+
+
 def test_the_error_of_moved_rectangles_falls_in_training():
     """Far below what the classification alone makes of it, on other images,
     where the classes are no reason to look at anything."""
@@ -193,10 +202,7 @@ def test_the_error_of_moved_rectangles_falls_in_training():
     error = {}
     for weight in (0.0, 10.0):
         keras.utils.set_random_seed(0)
-        trained = network()
-        trained.get_layer("conv2_attention").saliency_kernel.assign(
-            np.random.default_rng(0).normal(size=(8, 1))
-        )
+        trained = network_that_looks()
         before, _ = errors(trained, new_images)
         model = equivariance.EquivariantTraining(
             trained, **moves, **dict.fromkeys(WEIGHTS, weight), seed=0
@@ -227,18 +233,9 @@ def test_a_rectangle_that_does_not_look_stays_where_it_is():
     assert still[2] == pytest.approx(0, abs=1e-6)
 
 
-def network_that_looks():
-    """Its saliency is not uniform, as it is at first."""
-    looking = network()
-    looking.get_layer("conv2_attention").saliency_kernel.assign(
-        np.random.default_rng(0).normal(size=(8, 1))
-    )
-    return looking
-
-
 def test_an_image_that_stays_is_no_error_and_each_step_moves_anew():
-    """Both times the batch normalises the features, not what is known of
-    other images."""
+    """Its features are normalised by the batch both times, not by what is
+    known of other images."""
     images, _ = spots(4)
     none = SETTINGS | {"rotation": 0, "scale": 1, "translation": 0}
     for settings, equal in ((none, True), (SETTINGS, False)):
@@ -254,13 +251,13 @@ def test_an_image_that_stays_is_no_error_and_each_step_moves_anew():
 
 
 def test_half_precision_rounds_neither_pixels_nor_rectangles(monkeypatch):
-    seen = {}
+    given = {}
 
     def spy_on(name):
         function = getattr(equivariance, name)
 
         def spied(*arguments):
-            seen[name] = arguments
+            given[name] = arguments
             return function(*arguments)
 
         monkeypatch.setattr(equivariance, name, spied)
@@ -272,12 +269,16 @@ def test_half_precision_rounds_neither_pixels_nor_rectangles(monkeypatch):
     keras.config.set_dtype_policy("float32")
     images, _ = spots(4)
     model(images, training=True)
-    shown, *moves = seen["moved"]
+    shown, *moves = given["moved"]
     np.testing.assert_array_equal(shown, images)
-    computed = [*moves, *seen["rectangle_distances"], model.losses[0]]
-    assert {
-        keras.backend.standardize_dtype(value.dtype) for value in computed
-    } == {"float32"}
+    computed = [
+        *moves,
+        equivariance.moved(images, *moves),
+        equivariance.moved(images.astype("uint8"), *moves),
+        *given["rectangle_distances"],
+        model.losses[0],
+    ]
+    assert {np.asarray(value).dtype.name for value in computed} == {"float32"}
 
 
 def test_each_part_of_the_rectangle_has_its_weight(monkeypatch):
@@ -297,10 +298,7 @@ def test_each_part_of_the_rectangle_has_its_weight(monkeypatch):
 
 def test_every_weight_before_the_rectangle_learns_from_the_constraint():
     images, _ = spots(4)
-    trained = network()
-    trained.get_layer("conv2_attention").saliency_kernel.assign(
-        np.random.default_rng(0).normal(size=(8, 1))
-    )
+    trained = network_that_looks()
     model = equivariance.EquivariantTraining(trained, **SETTINGS, seed=0)
     import tensorflow as tf
 
