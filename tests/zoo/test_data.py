@@ -234,6 +234,16 @@ def test_missing_data_says_what_to_do(tmp_path):
         data.load("image_folder", tmp_path, "train")
     with pytest.raises(ValueError, match="split='test'"):
         data.load("tiny_imagenet", tmp_path, "test")
+    (tmp_path / "cifar100_train.parquet").touch()
+    with pytest.raises(FileNotFoundError, match="no cifar100_test.*--data-dir"):
+        data.load("cifar100", tmp_path, "val")
+
+
+def test_a_missing_reader_of_parquet_files_is_named(tmp_path, monkeypatch):
+    (tmp_path / "cifar100_train.parquet").touch()
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ValueError, match=r"pyarrow: pip .*keras-attn\[train"):
+        data.load("cifar100", tmp_path, "train")
 
 
 def test_the_two_sets_that_need_no_tensorflow_are_named(tmp_path, monkeypatch):
