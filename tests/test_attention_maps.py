@@ -15,6 +15,7 @@ from keras_attn.layers import PositionwiseAttention2D
 from keras_attn.layers import RectangularAttention2D
 from keras_attn.layers import RelativeSelfAttention2D
 from keras_attn.layers import ReZero
+from keras_attn.maps import LayerAttention
 from tests.applications.common import randomize
 from tests.applications.common import small_network
 from tests.applications.common import some_images
@@ -77,6 +78,11 @@ def test_every_attention_type_shows_what_its_layers_do(attention, bottleneck):
         assert result.image_size == (16, 16)
         assert result.map_size == size
         assert result.query == (5, 9)
+        assert list(result.maps) == [
+            field
+            for field in ("map", "query_map", "position_map")
+            if field in FIELDS[type(layer)]
+        ]
         for field in ALL_FIELDS:
             values = getattr(result, field)
             assert (values is not None) == (field in FIELDS[type(layer)])
@@ -269,6 +275,26 @@ def test_corners_are_those_of_the_rectangle_in_pixels(size):
         assert abs(np.dot(first, second)) < 1e-3 * unit**2
 
 
+@pytest.mark.parametrize("height, width", [(5, 16), (13, 5)])
+def test_a_rectangle_as_large_as_its_map_is_as_large_as_the_image(
+    height, width
+):
+    """Also where the map, rounded up, has other proportions."""
+    map_size = (height + 1) // 2, (width + 1) // 2
+    along, across = np.array(map_size[::-1]) / max(map_size)
+    result = LayerAttention(
+        name="a",
+        layer_type="RectangularAttention2D",
+        image_size=(height, width),
+        map_size=map_size,
+        query=(0, 0),
+        rectangles=np.array([[0, 0, along, across, 0]]),
+    )
+    [corners] = result.corners()
+    expected = [[width, height], [0, height], [0, 0], [width, 0]]
+    np.testing.assert_allclose(corners, expected, atol=1e-5)
+
+
 def test_only_rectangles_have_corners():
     model = gated_model()
     gate, _ = keras_attn.attention_maps(model, images_of(model))
@@ -352,6 +378,16 @@ def test_maps_are_computed_in_the_precision_of_their_layer():
     images = images_of(model).astype("float16")
     [result] = keras_attn.attention_maps(model, images)
     expected = layer.attention_map(images.astype("float32"))
+    np.testing.assert_allclose(result.map, to_numpy(expected), atol=1e-6)
+
+
+def test_a_layer_that_is_called_with_a_named_argument_is_seen():
+    image = keras.Input((8, 8, 3))
+    gate = PositionwiseAttention2D(3)
+    model = keras.Model(image, gate(inputs=2 * image))
+    images = images_of(model)
+    [result] = keras_attn.attention_maps(model, images)
+    expected = gate.attention_map(2 * images)
     np.testing.assert_allclose(result.map, to_numpy(expected), atol=1e-6)
 
 

@@ -8,6 +8,7 @@ from PIL import ImageDraw
 import keras_attn
 from keras_attn import explanation
 from keras_attn.applications import attention_types
+from keras_attn.layers import ChannelAttention2D
 from tests.applications.common import randomize
 from tests.applications.common import small_network
 from tests.applications.common import some_images
@@ -95,9 +96,30 @@ def test_each_picture_has_its_own_map_rectangle_and_caption():
 
 
 def test_the_last_layer_with_a_map_is_shown():
+    """Layers of channels, which have none, may follow."""
     model = small_network("positionwise", attention_stages=[3, 4])
-    attention, _ = explanation._last_maps(model, some_images())
-    assert attention.name == "conv4_attention"
+    gate = ChannelAttention2D(2)
+    for network in (
+        model,
+        keras_attn.insert_attention(model, gate, "conv4_attention"),
+    ):
+        attention, _ = explanation._last_maps(network, some_images())
+        assert attention.name == "conv4_attention"
+
+
+def test_a_quarter_of_the_brightness_remains_where_attention_is_zero():
+    """Everywhere, if the whole map is zero."""
+    white = Image.new("RGB", (40, 40), "white")
+    half = np.array([[0.0, 0, 0.3, 0.3]])
+    for attention, left, right in ((half, 63, 255), (0 * half, 63, 63)):
+        pixels = np.asarray(explanation._darken(white, attention))
+        assert (pixels[:, :5] == left).all() and (pixels[:, 35:] == right).all()
+
+
+def test_a_row_has_four_pictures_at_most():
+    grid, _ = draw(small_network("cram"), 17)
+    row = explanation.TILE + explanation.CAPTION
+    assert grid.size == (4 * explanation.TILE, 5 * row)
 
 
 def test_long_captions_keep_their_ends_and_to_their_tiles():
@@ -109,6 +131,7 @@ def test_long_captions_keep_their_ends_and_to_their_tiles():
         grid = explanation.draw(model, some_images(2), white, captions)
         caption = np.asarray(grid)[: explanation.CAPTION]
         drawn = np.flatnonzero((caption < 128).any(axis=(0, 2)))
+        assert drawn.min() < explanation.TILE < drawn.max()
         between = explanation.TILE - 5, explanation.TILE + 6
         assert not ((between[0] < drawn) & (drawn < between[1])).any()
     pen = ImageDraw.Draw(grid)

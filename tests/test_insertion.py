@@ -267,6 +267,15 @@ def test_a_pattern_inserts_a_layer_of_its_own_at_each_place(after):
     assert not template.built
 
 
+def test_the_exact_name_of_a_layer_is_no_pattern():
+    image = keras.Input((5, 7, 6))
+    x = layers.ReLU(name="gate[1]")(layers.ReLU(name="Gate[1]")(image))
+    model = keras.Model(image, layers.ReLU(name="gate1")(x))
+    new = keras_attn.insert_attention(model, ChannelAttention2D(2), "gate[1]")
+    inserted = [layer for layer in new.layers if isinstance(layer, ReZero)]
+    assert [layer.name for layer in inserted] == ["gate[1]_attention"]
+
+
 def test_a_function_makes_each_layer():
     made = []
 
@@ -725,6 +734,38 @@ def test_a_layer_inside_of_a_wrapped_model_gets_attention_too():
     once, often = new(inputs)
     np.testing.assert_allclose(often[:, 0], to_numpy(once), atol=1e-6)
     assert np.abs(to_numpy(once) - to_numpy(model(inputs)[0])).max() > 1e-3
+
+
+class Convolved(layers.Wrapper):
+    """A wrapper of a user, which makes what it wraps."""
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(layers.Conv2D(filters, 1), **kwargs)
+        self.filters = filters
+
+    def call(self, inputs):
+        return self.layer(inputs)
+
+    def get_config(self):
+        return {"filters": self.filters, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def test_wrappers_that_make_what_they_wrap_are_kept():
+    image = keras.Input((8, 8, 3))
+    wrapper = Convolved(4, name="wrapper")
+    model = keras.Model(image, wrapper(layers.ReLU(name="relu")(image)))
+    wrapper.layer.trainable = False
+    new = keras_attn.insert_attention(model, ChannelAttention2D(1), "relu")
+    pictures = make_inputs(8, 8, 3)
+    np.testing.assert_allclose(
+        outputs_of(new, pictures), outputs_of(model, pictures), atol=1e-6
+    )
+    copied = new.get_layer("wrapper")
+    assert copied.trainable and not copied.layer.trainable
 
 
 class Tripled(keras.Sequential):

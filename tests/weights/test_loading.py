@@ -1,6 +1,8 @@
 """Loading into networks that fit, nearly fit, or do not fit."""
 
 import errno
+import inspect
+import json
 import logging
 import os
 
@@ -9,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_attn import layers
 from keras_attn.applications import AttnResNet
 from keras_attn.weights import load_weights
 from keras_attn.weights import loading
@@ -16,6 +19,7 @@ from keras_attn.weights import manifest
 from tests.applications.common import randomize
 from tests.applications.common import small_network
 from tests.applications.common import some_images
+from tests.subprocesses import run_python
 
 
 @pytest.fixture
@@ -263,3 +267,86 @@ def test_a_published_weight_refuses_another_stem():
     AttnResNet(**arguments, stem_strides=2)
     with pytest.raises(ValueError, match="trained with stem_strides=2"):
         AttnResNet(**arguments, stem_strides=1)
+
+
+# Of each layer all arguments but `data_format`, none at its default.
+EVERY_ARGUMENT = [
+    (
+        layers.RectangularAttention2D,
+        {
+            "margin": 0.7,
+            "sharpness": 5.0,
+            "area_penalty": 0.1,
+            "saliency_initializer": keras.initializers.serialize(
+                keras.initializers.Ones()
+            ),
+        },
+    ),
+    (
+        layers.GlobalSelfAttention2D,
+        {
+            "filters": 6,
+            "num_heads": 2,
+            "strides": 2,
+            "max_size": 9,
+            "use_content": False,
+        },
+    ),
+    (
+        layers.GlobalSelfAttention2D,
+        {"filters": 6, "num_heads": 2, "use_position": False},
+    ),
+    (
+        layers.ExplicitAttention2D,
+        {
+            "filters": 6,
+            "kernel": "laplacian",
+            "initial_radius": 1.5,
+            "num_heads": 2,
+            "strides": 2,
+        },
+    ),
+    (layers.PositionwiseAttention2D, {"kernel_size": 3}),
+    (layers.ChannelAttention2D, {"reduction": 2, "use_max": True}),
+    (
+        layers.RelativeSelfAttention2D,
+        {"filters": 6, "key_filters": 4, "num_heads": 2, "max_size": 9},
+    ),
+]
+
+CONFIGURATION = """
+import json
+import sys
+import keras
+import keras_attn
+print(json.dumps(keras.saving.load_model(sys.argv[1]).get_config()))
+"""
+
+
+def test_a_keras_file_has_every_argument_of_every_layer(tmp_path):
+    """Read where nothing but the file says what they were."""
+    given = {}
+    for kind, arguments in EVERY_ARGUMENT:
+        given.setdefault(kind, {"data_format": "channels_first"})
+        given[kind] |= arguments
+    for kind, arguments in given.items():
+        parameters = inspect.signature(kind).parameters
+        assert set(parameters) == {*arguments, "kwargs"}
+        for name, value in arguments.items():
+            assert parameters[name].default != value, name
+    names = {kind.__name__ for kind in given}
+    assert names | {"ReZero"} == set(layers.__all__)
+    common = {"data_format": "channels_first", "trainable": False}
+    dtype = "mixed_float16"
+    model = keras.Sequential([keras.Input((6, 8, 8))])
+    for kind, arguments in EVERY_ARGUMENT:
+        model.add(kind(**arguments, **common, dtype=dtype))
+    inner = layers.ChannelAttention2D(3, **common, dtype=dtype)
+    model.add(layers.ReZero(inner, trainable=False, dtype=dtype, name="last"))
+    model.save(tmp_path / "model.keras")
+    loaded = json.loads(run_python(CONFIGURATION, tmp_path / "model.keras"))
+    assert loaded == json.loads(json.dumps(model.get_config()))
+    for layer, (_, arguments) in zip(loaded["layers"][1:], EVERY_ARGUMENT):
+        config = layer["config"]
+        assert (arguments | common).items() <= config.items()
+        assert config["dtype"]["config"]["name"] == dtype

@@ -139,6 +139,51 @@ def test_verification_notices_a_changed_weight(factor):
         golden.check(classifier.model, classifier.metadata)
 
 
+def test_verification_notices_each_kernel_that_is_turned():
+    """One layer may weigh little, but more than other machines do."""
+    classifier = keras_attn.load(WEIGHT)
+    kernels = [
+        weight for weight in classifier.model.weights if len(weight.shape) > 1
+    ]
+    for kernel in kernels:
+        value = np.array(kernel)
+        kernel.assign(np.flip(value))
+        with pytest.raises(ValueError, match="golden output"):
+            golden.check(classifier.model, classifier.metadata)
+        kernel.assign(value)
+    golden.check(classifier.model, classifier.metadata)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_each_golden_probability_may_differ_by_two_thousandths(place):
+    entry = manifest.entry(WEIGHT)
+    top = entry.golden_output["top"]
+    right = np.zeros(len(entry.class_names))
+    for index, probability in top:
+        right[index] = probability
+
+    def answering(difference):
+        answer = right.copy()
+        answer[top[place][0]] += difference
+        return Answering(answer)
+
+    for difference in (-0.0019, 0.0019):
+        golden.check(answering(difference), entry)
+    for difference in (-0.0021, 0.0021):
+        with pytest.raises(ValueError, match="expected"):
+            golden.check(answering(difference), entry)
+
+
+class Answering:
+    dtype_policy = keras.DTypePolicy("float32")
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, images, training):
+        return self.answer[None]
+
+
 def test_a_changed_file_is_refused_before_it_is_loaded(monkeypatch, tmp_path):
     entry = manifest.entry(WEIGHT)
     content = bytearray(files.locate(entry).read_bytes())

@@ -16,6 +16,7 @@ from PIL import Image
 from keras_attn.applications import AttnResNet
 from keras_attn.layers import ExplicitAttention2D
 from keras_attn.layers import GlobalSelfAttention2D
+from keras_attn.layers import PositionwiseAttention2D
 from keras_attn.layers import RectangularAttention2D
 from tests.zoo.common import ONE_SIZE
 from tests.zoo.common import finished_run
@@ -154,6 +155,38 @@ def test_the_middle_is_tried_in_every_size_and_shape(data_dir, monkeypatch):
     assert study.measure([], data_dir) == []
     extents = {tuple(rectangles[0, 2:4]) for rectangles in tried.values()}
     assert extents == {(0.5, 0.5), (0.5, 1), (1, 0.5), (1, 1)}
+
+
+def test_rectangles_of_networks_are_scaled_to_their_best_size(
+    data_dir, monkeypatch
+):
+    """In their extents only, and those of each network for themselves."""
+    boxes = np.array([[12.0, 16, 20, 32]] * 6)
+    fitting = np.array([[-0.5, -0.25, 0.25, 0.125, np.pi / 2]] * 6)
+    twice, halved = fitting * [1, 1, 2, 2, 1], fitting * [1, 1, 0.5, 0.5, 1]
+    found = {
+        "a": {"a": twice, "a, of other images": fitting},
+        "b": {"b, sum of the features": halved},
+    }
+    monkeypatch.setattr(study, "tiny_imagenet_boxes", lambda _: boxes)
+    monkeypatch.setattr(study, "load_for", lambda images, name: name)
+    monkeypatch.setattr(
+        study, "_rectangles", lambda name, model, images: found[model]
+    )
+    monkeypatch.setattr(study, "HALF_EXTENTS", np.array([0.5]))
+    monkeypatch.setattr(study, "FACTORS", np.array([0.5, 1, 2]))
+    columns = ("rectangle", "size", "center_in_box", "mean_iou")
+    measured = [
+        tuple(row[column] for column in columns)
+        for row in study.measure(["a", "b"], data_dir)
+        if row["boxes"] == "all"
+    ]
+    assert measured[1:] == [
+        ("a", "as trained", 1, 0.25),
+        ("a", "best: 0.5 x", 1, 1),
+        ("a, of other images", "best: 1.0 x", 1, 1),
+        ("b, sum of the features", "best: 2.0 x", 1, 1),
+    ]
 
 
 def test_rectangles_have_those_of_other_images_beside_them(monkeypatch):
@@ -375,6 +408,53 @@ def test_maps_of_a_network_that_needs_the_object_are_better_than_others():
     assert other["pointing_game"] == 0
     errors = [key for key in other if key.endswith("_error")]
     assert errors and not any(other[key] for key in errors)
+
+
+def test_maps_that_do_not_look_have_the_values_of_those_that_do():
+    """The highest in the middle, or where smooth noise is highest."""
+    random = np.random.default_rng(0)
+    images = random.uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    boxes = np.array([[0.0, 0, 8, 8]] * 2)
+    noise, ties = random.normal(size=(2, 2, 16, 16))
+    maps = faithfulness._maps(
+        color_network(), images, np.arange(2), boxes, noise, ties
+    )
+    attention = maps["attention"]
+    np.testing.assert_array_equal(maps[faithfulness.OTHER], attention[::-1])
+    middle, noisy = maps["middle of the image"], maps["random"]
+    for one, values in enumerate(attention):
+        descending = np.sort(values, axis=None)[::-1]
+        for place, count in (
+            (middle[one, 7:9, 7:9], 4),
+            (middle[one, 6:10, 6:10], 16),
+            (noisy[one][noise[one] >= np.sort(noise[one], axis=None)[-9]], 9),
+        ):
+            np.testing.assert_array_equal(
+                np.sort(place, axis=None)[::-1], descending[:count]
+            )
+        corners = middle[one, ::15, ::15]
+        np.testing.assert_array_equal(
+            np.sort(corners, axis=None)[::-1], descending[-4:]
+        )
+
+
+def test_the_attention_is_that_of_the_last_layer_with_a_map():
+    """And so is the sum of the features, of what that layer is given."""
+    image = keras.Input((16, 16, 3))
+    x = PositionwiseAttention2D(3, name="first")(image)
+    x = keras.layers.AveragePooling2D(2)(x)
+    last = PositionwiseAttention2D(5, name="last")
+    model = keras.Model(image, ExplicitAttention2D(4)(last(x)))
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3))
+    images = images.astype("float32")
+    attention, sums = faithfulness._attention(model, images)
+    features = keras.Model(image, x)(images)
+    for found, expected in (
+        (attention, last.attention_map(features)),
+        (sums, keras.ops.sum(features, axis=-1)),
+    ):
+        expected = faithfulness._resized(expected, (16, 16))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_only_images_that_the_network_gets_right_count(data_dir, monkeypatch):
@@ -752,6 +832,13 @@ def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
     monkeypatch.setattr(changes.manifest, "entry", lambda _: entry)
     recipe = small_recipe(training={"batch_size": 4}, data=ONE_SIZE)
     monkeypatch.setattr(changes.recipes, "of_command", lambda _: recipe)
+    draw, trained_on = data.training_batches, []
+
+    def training_batches(split, recipe):
+        trained_on.append(len(split))
+        return draw(split, recipe)
+
+    monkeypatch.setattr(changes.data, "training_batches", training_batches)
     trained = list(range(1, len(layers) + 1))
     for layer, radius in zip(layers, trained):
         radius_effect._set(layer, radius)
@@ -776,6 +863,7 @@ def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
     ]
     assert [row["top1_anew"] for row in rows] == [1, 1, 1, 1, 1, 0.5]
     assert {row["images"] for row in rows} == {6}
+    assert trained_on == [15]  # for the new statistics
     # Each set twice: with old statistics and with new ones.
     wanted = [trained, trained[::-1]]
     wanted += [[radius] * len(layers) for radius in radius_effect.RADII]
