@@ -19,7 +19,8 @@ def insert_attention(model, layer, after, residual=None):
     holds a copy of the weights, so that training one model does not change
     the other. The new model is not compiled. It has the graph of the old
     one, but not its class where that was derived from `keras.Model`: it is a
-    plain functional model, and so are the models inside it.
+    plain functional model, and so are the models inside it, whose own
+    `trainable` is true, so that attention inside them learns.
 
     The new model begins by giving the outputs of the old one. Most layers
     are no identity when they are new: the gates that end in a sigmoid begin

@@ -59,7 +59,9 @@ def rebuild(model, finish=None, replace=None, change=None):
         )
 
     rebuilt = copy_graph(model)
-    for original, new in copies.items():
+    # Wrappers, which were copied after what they wrap, first: on JAX their
+    # flag would take the place of that inside.
+    for original, new in reversed(copies.items()):
         if isinstance(original, keras.layers.Layer):
             _copy_state(original, new)
     return rebuilt

@@ -8,7 +8,8 @@ import keras
 import pytest
 from hypothesis import settings
 
-settings.register_profile("default", max_examples=200)
+# The same examples each time, so that what passes once passes again.
+settings.register_profile("default", max_examples=200, derandomize=True)
 # For a long look: `pytest --hypothesis-profile thorough`.
 settings.register_profile("thorough", max_examples=5000)
 settings.load_profile("default")

@@ -481,6 +481,18 @@ def test_frozen_layers_inside_of_layers_stay_frozen(wrapped):
     np.testing.assert_array_equal(to_numpy(copied.norm.moving_mean), before)
 
 
+def test_attention_inside_of_a_frozen_model_learns():
+    """Its layers stay frozen, but not what is new between them."""
+    inner = small_model()
+    inner.trainable = False
+    image = keras.Input(inner.input.shape[1:])
+    model = keras.Model(image, inner(image))
+    path = f"{inner.name}/relu"
+    new = keras_attn.insert_attention(model, PositionwiseAttention2D(3), path)
+    learning = {weight.path for weight in new.trainable_weights}
+    assert learning and all("relu_attention" in path for path in learning)
+
+
 def test_the_new_model_trains_and_the_old_one_stays():
     model = small_model()
     weights = model.get_weights()

@@ -819,19 +819,9 @@ def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
         return answers
 
     monkeypatch.setattr(network, "predict_on_batch", predict)
-    monkeypatch.setattr(
-        radius_effect.keras_attn,
-        "load",
-        lambda _: types.SimpleNamespace(model=network),
-    )
-    entry = types.SimpleNamespace(
-        metrics={"tiny_imagenet": {}},
-        input={"size": 16},
-        training={"command": "a"},
-    )
-    monkeypatch.setattr(changes.manifest, "entry", lambda _: entry)
     recipe = small_recipe(training={"batch_size": 4}, data=ONE_SIZE)
-    monkeypatch.setattr(changes.recipes, "of_command", lambda _: recipe)
+    opened = "a", network, recipe, {}
+    monkeypatch.setattr(radius_effect, "opened", lambda _: opened)
     draw, trained_on = data.training_batches, []
 
     def training_batches(split, recipe):
@@ -899,16 +889,9 @@ def test_the_command_measures_the_parts_of_gsa(data_dir, tmp_path, monkeypatch):
         input_shape=(16, 16, 3),
         classes=3,
     )
-    loaded = types.SimpleNamespace(model=network)
-    entry = types.SimpleNamespace(
-        metrics={"tiny_imagenet": {}},
-        input={"size": 16},
-        training={"command": "a"},
-    )
     recipe = small_recipe(training={"batch_size": 4}, data=ONE_SIZE)
-    monkeypatch.setattr(parts.keras_attn, "load", lambda _: loaded)
-    monkeypatch.setattr(changes.manifest, "entry", lambda _: entry)
-    monkeypatch.setattr(changes.recipes, "of_command", lambda _: recipe)
+    opened = "a", network, recipe, {}
+    monkeypatch.setattr(parts, "opened", lambda _: opened)
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     arguments = ["parts", "a", "--data-dir", str(data_dir)]
     command.app(arguments, standalone_mode=False)
@@ -925,7 +908,7 @@ def test_the_command_measures_the_parts_of_gsa(data_dir, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("study", [radius_effect, parts])
 def test_a_network_without_what_is_changed_is_an_error(study):
-    with pytest.raises(ValueError, match="'resnet14_small.cifar100_32', which"):
+    with pytest.raises(ValueError, match="^resnet14_small.* has no layer"):
         study.measure("resnet14_small.cifar100_32", "nowhere")
 
 
@@ -940,13 +923,11 @@ def test_what_the_parts_of_gsa_tell_is_taken_away(monkeypatch):
         weights=None,
         classes=3,
     )
+    monkeypatch.setattr(parts, "opened", lambda _: ("a", network, {}, {}))
     monkeypatch.setattr(
-        parts.keras_attn,
-        "load",
-        lambda _: types.SimpleNamespace(model=network),
-    )
-    monkeypatch.setattr(
-        parts.changes, "measure", lambda name, model, changes, where: changes
+        parts.changes,
+        "measure",
+        lambda name, model, recipe, changes, data_dir: changes,
     )
     layers = [
         layer

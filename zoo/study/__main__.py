@@ -9,7 +9,8 @@ import typer
 from zoo import tables
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...")]
-Id = Annotated[str, typer.Argument(metavar="ID")]
+Source = Annotated[str, typer.Argument(metavar="ID|RUN_DIR")]
+Sources = Annotated[list[str], typer.Argument(metavar="ID|RUN_DIR...")]
 Folders = Annotated[
     list[Path],
     typer.Argument(metavar="RUN_DIR...", help="Folders of zoo.train."),
@@ -27,28 +28,28 @@ app = typer.Typer(
 
 
 @app.command()
-def radii(ids: Ids):
+def radii(sources: Sources):
     """The learned radii of ExpAtt, by depth."""
     from zoo.study import radii
 
-    tables.replace(tables.RESULTS / "radii.csv", radii.measure(ids), "id")
+    tables.replace(tables.RESULTS / "radii.csv", radii.measure(sources), "id")
 
 
 @app.command()
-def radius_effect(weight_id: Id, data_dir: DataDir):
+def radius_effect(source: Source, data_dir: DataDir):
     """Do the radii of ExpAtt matter, once it is trained?"""
     from zoo.study import radius_effect
 
-    rows = radius_effect.measure(weight_id, data_dir)
+    rows = radius_effect.measure(source, data_dir)
     tables.replace(tables.RESULTS / "radius_effect.csv", rows, "id")
 
 
 @app.command()
-def parts(weight_id: Id, data_dir: DataDir):
+def parts(source: Source, data_dir: DataDir):
     """Does GSA use what content and positions tell, once it is trained?"""
     from zoo.study import parts
 
-    rows = parts.measure(weight_id, data_dir)
+    rows = parts.measure(source, data_dir)
     tables.replace(tables.RESULTS / "parts.csv", rows, "id")
 
 
@@ -62,10 +63,7 @@ def rectangles(ids: Ids, data_dir: DataDir):
 
 
 @app.command()
-def equivariance(
-    sources: Annotated[list[str], typer.Argument(metavar="ID|RUN_DIR...")],
-    data_dir: DataDir,
-):
+def equivariance(sources: Sources, data_dir: DataDir):
     """Do CRAM's rectangles move with the image?"""
     from zoo.study import equivariance
 
@@ -76,10 +74,7 @@ def equivariance(
 
 
 @app.command()
-def content(
-    sources: Annotated[list[str], typer.Argument(metavar="ID|RUN_DIR...")],
-    data_dir: DataDir,
-):
+def content(sources: Sources, data_dir: DataDir):
     """How sharply do layers of GSA attend by content?"""
     from zoo.study import content
 

@@ -5,15 +5,13 @@ import itertools
 import keras
 import numpy as np
 
-from keras_attn.weights import manifest
 from zoo import data
-from zoo import recipe as recipes
 from zoo.study.faithfulness import means
 
 BATCHES = 50  # of training images, for new statistics
 
 
-def measure(weight_id, model, changes, data_dir):
+def measure(name, model, recipe, changes, data_dir):
     """Return a row for the network as it is, and for each change.
 
     All are measured twice: with the network's statistics of batch
@@ -21,43 +19,41 @@ def measure(weight_id, model, changes, data_dir):
     averages over batches of augmented training images.
 
     Args:
-        weight_id: Id of a published network.
+        name: String, for the rows.
         model: The network.
+        recipe: The recipe that it was trained with.
         changes: Dictionary of functions without arguments, by name, each of
             which changes weights of the network as it was trained.
         data_dir: Path of the data set that it was trained on.
 
     Returns:
-        A list of dictionaries: `id`, the `change`, how many `images`, `top1`
-        on them, `top1_anew` with new statistics, and `top1_error` and
-        `top1_anew_error`, the standard errors of the differences from the
-        network as trained.
+        A list of dictionaries: the name (`id`), the `change`, how many
+        `images`, `top1` on them, `top1_anew` with new statistics, and
+        `top1_error` and `top1_anew_error`, the standard errors of the
+        differences from the network as trained.
     """
-    entry = manifest.entry(weight_id)
-    [data_set] = entry.metrics
-    split = data.load(data_set, data_dir, "val")
-    batches = list(data.evaluation_batches(split, entry.input["size"]))
-    training = _training_images(entry, data.load(data_set, data_dir, "train"))
+    about = recipe["data"]
+    split = data.load(about["name"], data_dir, "val")
+    batches = list(data.evaluation_batches(split, about["evaluation_size"]))
+    training = data.load(about["name"], data_dir, "train")
+    seen = _images(data.training_batches(training, recipe))
     weights = model.get_weights()
     rows, reference = [], None
-    for name, change in {"as trained": lambda: None, **changes}.items():
+    for made, change in {"as trained": lambda: None, **changes}.items():
         model.set_weights(weights)
         change()
         right = {"top1": _right(model, batches)}
-        _find_statistics(model, training)
+        _find_statistics(model, seen)
         right["top1_anew"] = _right(model, batches)
         reference = reference or right
         everything = np.full(len(split), True)
         row = means(right, reference, everything)
-        rows.append({"id": weight_id, "change": name, **row})
+        rows.append({"id": name, "change": made, **row})
     keras.utils.clear_session()
     return rows
 
 
-def _training_images(entry, split):
-    """Return batches as the network was trained on them."""
-    recipe = recipes.of_command(entry.training["command"])
-    batches = data.training_batches(split, recipe)
+def _images(batches):
     return [images for images, _ in itertools.islice(iter(batches), BATCHES)]
 
 

@@ -4,26 +4,28 @@ import functools
 
 from keras import ops
 
-import keras_attn
 from keras_attn.layers import GlobalSelfAttention2D
 from zoo.study import changes
+from zoo.study.networks import opened
 
 
-def measure(weight_id, data_dir):
+def measure(source, data_dir):
     """Return a row for the network as it is, for the network whose content
     part sees all pixels alike, and for the one whose position part is off.
 
     Args:
-        weight_id: Id of a published GSA network.
+        source: Id of a published network, or output folder of `zoo.train`.
         data_dir: Path of the data set that it was trained on.
 
     Returns:
         A list of dictionaries, see `zoo.study.changes`.
 
     Raises:
-        ValueError: if the network has no GSA with both parts.
+        FileNotFoundError: if a training is not finished.
+        ValueError: if there is no such network, or it has no GSA with both
+            parts.
     """
-    model = keras_attn.load(weight_id).model
+    name, model, recipe, _ = opened(source)
     layers = [
         layer
         for layer in model.layers
@@ -32,30 +34,23 @@ def measure(weight_id, data_dir):
         and layer.use_position
     ]
     if not layers:
-        raise ValueError(
-            "`weight_id` must be of a GSA network. Received: "
-            f"{weight_id!r}, which has no GlobalSelfAttention2D with both parts"
-        )
-    to_measure = {
+        raise ValueError(f"{name} has no layer of GSA with both parts")
+    functions = {
         "content sees all pixels alike": (_make_content_even,),
         "no position": (_take_position_away,),
         "both": (_make_content_even, _take_position_away),
     }
-    return changes.measure(
-        weight_id,
-        model,
-        {
-            name: functools.partial(_do_all, done, layers)
-            for name, done in to_measure.items()
-        },
-        data_dir,
-    )
+    to_measure = {
+        change: functools.partial(_do_all, done, layers)
+        for change, done in functions.items()
+    }
+    return changes.measure(name, model, recipe, to_measure, data_dir)
 
 
-def _do_all(done, layers):
+def _do_all(functions, layers):
     for layer in layers:
-        for change in done:
-            change(layer)
+        for function in functions:
+            function(layer)
 
 
 def _make_content_even(layer):

@@ -3,33 +3,35 @@
 import keras
 import numpy as np
 
-import keras_attn
 from keras_attn.layers import ExplicitAttention2D
+from zoo.study.networks import opened
 
 
-def measure(ids):
-    """Return a row for each layer of published ExpAtt networks.
+def measure(sources):
+    """Return a row for each layer of ExpAtt networks.
 
     Args:
-        ids: Ids of published weights.
+        sources: Ids of published networks, or output folders of `zoo.train`.
 
     Returns:
-        A list of dictionaries: `id`, `layer`, the size of the `map`, the radii
-        `before` and `after` training, all in pixels of that map, and the last
-        in pixels of the image (`image_pixels`).
+        A list of dictionaries: id or name of the folder (`id`), `layer`, the
+        size of the `map`, the radii `before` and `after` training, all in
+        pixels of that map, and the last in pixels of the image
+        (`image_pixels`). Where each head has a radius, these are means.
 
     Raises:
-        ValueError: for a network without ExpAtt.
+        FileNotFoundError: if a training is not finished.
+        ValueError: if there is no such network, or it has no ExpAtt.
     """
     rows = []
-    for weight_id in ids:
-        model = keras_attn.load(weight_id).model
-        for layer in _layers(model, weight_id):
+    for source in sources:
+        name, model, *_ = opened(source)
+        for layer in expatt_layers(model, name):
             size = layer.input.shape[1]
             radius = float(np.mean(keras.ops.convert_to_numpy(layer.radius)))
             rows.append(
                 {
-                    "id": weight_id,
+                    "id": name,
                     "layer": layer.name,
                     "map": size,
                     "before": layer.initial_radius,
@@ -42,8 +44,9 @@ def measure(ids):
     return rows
 
 
-def _layers(model, weight_id):
+def expatt_layers(model, name):
+    """Return the layers of ExpAtt of a network, by its name for the error."""
     layers = [x for x in model.layers if isinstance(x, ExplicitAttention2D)]
     if not layers:
-        raise ValueError(f"{weight_id} has no layer of ExpAtt")
+        raise ValueError(f"{name} has no layer of ExpAtt")
     return layers

@@ -4,18 +4,19 @@ import functools
 
 import numpy as np
 
-import keras_attn
 from keras_attn.layers import ExplicitAttention2D
 from zoo.study import changes
+from zoo.study.networks import opened
+from zoo.study.radii import expatt_layers
 
 RADII = 0.5, 1.0, 2.0, 30.0  # those before training are 2
 
 
-def measure(weight_id, data_dir):
+def measure(source, data_dir):
     """Return a row for the network as it is, and for each other set of radii.
 
     Args:
-        weight_id: Id of a published ExpAtt network.
+        source: Id of a published network, or output folder of `zoo.train`.
         data_dir: Path of the data set that it was trained on.
 
     Returns:
@@ -23,23 +24,19 @@ def measure(weight_id, data_dir):
         radius of all layers, in pixels of their maps.
 
     Raises:
-        ValueError: if the network has no ExpAtt.
+        FileNotFoundError: if a training is not finished.
+        ValueError: if there is no such network, or it has no ExpAtt.
     """
-    model = keras_attn.load(weight_id).model
-    layers = [x for x in model.layers if isinstance(x, ExplicitAttention2D)]
-    if not layers:
-        raise ValueError(
-            "`weight_id` must be of an ExpAtt network. Received: "
-            f"{weight_id!r}, which has no ExplicitAttention2D"
-        )
+    name, model, recipe, _ = opened(source)
+    layers = expatt_layers(model, name)
     trained = [float(np.mean(layer.radius)) for layer in layers]
     sets = {"in the reverse order": trained[::-1]}
     sets |= {radius: [radius] * len(layers) for radius in RADII}
     to_measure = {
-        name: functools.partial(_set_all, layers, radii)
-        for name, radii in sets.items()
+        change: functools.partial(_set_all, layers, radii)
+        for change, radii in sets.items()
     }
-    return changes.measure(weight_id, model, to_measure, data_dir)
+    return changes.measure(name, model, recipe, to_measure, data_dir)
 
 
 def _set_all(layers, radii):
