@@ -131,7 +131,7 @@ def _training(run, record, weight_id):
     """Return what the manifest says about how the weight was made."""
     started = record["started"]
     return {
-        "recipe": str(RECIPES / f"{weight_id}.toml"),
+        "recipe": str(RECIPES / started["recipe"]),  # that of the command
         "seed": record["recipe"]["training"]["seed"],
         "command": started["command"],
         "commit": started["commit"],
