@@ -121,53 +121,57 @@ def measure(predict, batches, class_names):
     Raises:
         ValueError: if the outputs are not those of these classes.
     """
-    probabilities, labels, seconds = [], [], []
-    for images, one_hot in batches:
-        images = np.asarray(images)
-        begin = time.perf_counter()
-        probabilities.append(np.asarray(predict(images)))
-        seconds.append(time.perf_counter() - begin)
-        labels.append(np.argmax(one_hot, axis=1))
-    counts = [len(batch) for batch in labels]
-    probabilities, labels = (
-        np.concatenate(probabilities),
-        np.concatenate(labels),
-    )
-    if probabilities.shape[1:] != (len(class_names),):
+    outputs, labels, images_per_second = _predict_all(predict, batches)
+    if outputs.shape[1:] != (len(class_names),):
         raise ValueError(
             f"The data set has {len(class_names)} classes. The model's output "
-            f"for {len(labels)} images has the shape {probabilities.shape}."
+            f"for {len(labels)} images has the shape {outputs.shape}."
         )
-    own = probabilities[np.arange(len(labels)), labels]
-    if not np.isfinite(probabilities).all():
+    if not np.isfinite(outputs).all():
         raise ValueError("The model's output has values that are not finite")
-    # How many other classes come before it: of equal ones, as in int8, the
-    # first does, as for `numpy.argmax`.
-    before = np.arange(len(class_names)) < labels[:, None]
-    equal = probabilities == own[:, None]
-    rank = ((probabilities > own[:, None]) | (equal & before)).sum(1)
-    top1, top5 = rank < 1, rank < 5
-    timed = slice(1, None) if len(counts) > 1 else slice(None)
+    own = outputs[np.arange(len(labels)), labels]
+    ranks = _ranks(outputs, labels, own)
     measured = {
         "images": len(labels),
-        "top1": round(float(top1.mean()), 4),
-        "top5": round(float(top5.mean()), 4),
-        "loss": round(_cross_entropy(probabilities, own), 4),
-        "images_per_second": round(sum(counts[timed]) / sum(seconds[timed])),
+        **_accuracy(ranks),
+        "loss": round(_cross_entropy(outputs, own), 4),
+        "images_per_second": images_per_second,
     }
     classes = []
     for label, name in enumerate(class_names):
-        of_class = labels == label
-        if of_class.any():
-            classes.append(
-                {
-                    "class": name,
-                    "images": int(of_class.sum()),
-                    "top1": round(float(top1[of_class].mean()), 4),
-                    "top5": round(float(top5[of_class].mean()), 4),
-                }
-            )
+        of_class = ranks[labels == label]
+        if len(of_class):
+            row = {"class": name, "images": len(of_class)}
+            classes.append(row | _accuracy(of_class))
     return measured, classes
+
+
+def _predict_all(predict, batches):
+    """Return all outputs, the labels, and the images per second, without the
+    first batch where there are others."""
+    outputs, labels, seconds = [], [], []
+    for images, one_hot in batches:
+        images = np.asarray(images)
+        begin = time.perf_counter()
+        outputs.append(np.asarray(predict(images)))
+        seconds.append(time.perf_counter() - begin)
+        labels.append(np.argmax(one_hot, axis=1))
+    timed = slice(1 if len(labels) > 1 else 0, None)
+    count = sum(len(batch) for batch in labels[timed])
+    speed = round(count / sum(seconds[timed]))
+    return np.concatenate(outputs), np.concatenate(labels), speed
+
+
+def _ranks(outputs, labels, own):
+    """Return how many classes come before the right one of each image: of
+    equal ones, as in int8, the first does, as for `numpy.argmax`."""
+    before = np.arange(outputs.shape[1]) < labels[:, None]
+    equal = outputs == own[:, None]
+    return ((outputs > own[:, None]) | (equal & before)).sum(1)
+
+
+def _accuracy(ranks):
+    return {f"top{k}": round(float((ranks < k).mean()), 4) for k in (1, 5)}
 
 
 def _cross_entropy(outputs, own):
