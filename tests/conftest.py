@@ -11,7 +11,7 @@ from hypothesis import settings
 # The same examples each time, so that what passes once passes again.
 settings.register_profile("default", max_examples=200, derandomize=True)
 # For a long look: `pytest --hypothesis-profile thorough`.
-settings.register_profile("thorough", max_examples=5000)
+settings.register_profile("thorough", max_examples=5000, derandomize=False)
 settings.load_profile("default")
 
 

@@ -595,6 +595,16 @@ assert attention.map.shape == (4, 8, 8)
 replaced = keras_attn.replace_convolutions(
     model, "conv", lambda conv: keras_attn.layers.ExplicitAttention2D(4)
 )
+# A wrapper's own flag, set in the copy, must not reach what it wraps.
+gate = keras_attn.layers.PositionwiseAttention2D(3)
+x = keras_attn.layers.ReZero(gate, name="gate")(inputs)
+model = keras.Model(inputs, keras.layers.ReLU(name="relu")(x))
+gate.norm.trainable = False
+copied = keras_attn.insert_attention(
+    model, keras_attn.layers.PositionwiseAttention2D(3), "relu"
+)
+assert not copied.get_layer("gate").layer.norm.trainable
+assert copied.get_layer("gate").layer.convolution.trainable
 assert "tensorflow" not in sys.modules
 """
 

@@ -153,7 +153,7 @@ def card(entry, has_attention, address=None):
         seed=entry.training["seed"],
         commit=entry.training["commit"],
         recipe=_settings(recipe),
-        limits=_limits(recipe, data_set, entry.training),
+        limits=_limits(entry, data_set),
         attention=ATTENTION.format(id=entry.id) if has_attention else "",
         licence=entry.licence,
         terms=about.terms,
@@ -195,14 +195,15 @@ def _settings(recipe):
     return yaml.safe_dump(settings, sort_keys=False).strip()
 
 
-def _limits(recipe, data_set, training):
+def _limits(entry, data_set):
     """Return what this network cannot do as items of a Markdown list."""
     one = "One training, the last epoch, whichever was best."
-    limits = [one + _other_seeds(data_set, training), *recipe.get("limits", ())]
-    return "\n".join(
-        textwrap.fill(limit, 79, initial_indent="- ", subsequent_indent="  ")
-        for limit in limits
+    own = recipes.read(recipes.FOLDER / f"{entry.id}.toml").get("limits", ())
+    wrapper = textwrap.TextWrapper(
+        79, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False
     )
+    limits = [one + _other_seeds(data_set, entry.training), *own]
+    return "\n".join(map(wrapper.fill, limits))
 
 
 def _other_seeds(data_set, training):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jsonschema
 
+FOLDER = Path("zoo/recipes")
 SCHEMA = Path(__file__).with_name("recipe.schema.json")
 CROPS = ("crop_area", "crop_aspect_ratio", "crop_padding")
 TABLES = ("data", "augmentation", "model", "equivariance", "training")
@@ -41,7 +42,12 @@ def read(path, overrides=()):
 
 
 def of_command(command):
-    """Return the recipe that a command ran.
+    """Return the recipe that a command ran, see `split_command`."""
+    return read(*split_command(command))
+
+
+def split_command(command):
+    """Return the path of the recipe that a command ran, and its overrides.
 
     Args:
         command: String, `python -m zoo.train RECIPE ...` as a run and the
@@ -55,7 +61,7 @@ def of_command(command):
         for option, value in itertools.pairwise(options)
         if option == "--set"
     ]
-    return read(path, overrides)
+    return path, overrides
 
 
 def _read(path, derived=()):

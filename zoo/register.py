@@ -34,7 +34,6 @@ from zoo import variants
 from zoo.data_sets import DATA_SETS
 
 WEIGHTS = Path("zoo/weights")
-RECIPES = Path("zoo/recipes")
 METRICS = "images", "top1", "top5"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -131,7 +130,7 @@ def _training(run, record, weight_id):
     """Return what the manifest says about how the weight was made."""
     started = record["started"]
     return {
-        "recipe": str(RECIPES / started["recipe"]),  # that of the command
+        "recipe": recipes.split_command(started["command"])[0],
         "seed": record["recipe"]["training"]["seed"],
         "command": started["command"],
         "commit": started["commit"],
@@ -151,7 +150,7 @@ def _recipe(run, record, weight_id):
             f"commit={started['commit']!r}"
         )
     published = recipes.read(
-        RECIPES / f"{weight_id}.toml", started["overrides"]
+        recipes.FOLDER / f"{weight_id}.toml", started["overrides"]
     )
     for table in recipes.TABLES:
         if published.get(table) != record["recipe"].get(table):

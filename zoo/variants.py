@@ -27,7 +27,7 @@ class NormalizedGlobalSelfAttention2D(GlobalSelfAttention2D):
             dtype=self.dtype_policy,
             name="projection_norm",
         )
-        self.projection_norm.build((None, 3 * self.filters))
+        self.projection_norm.build((None, self.kernel.shape[-1]))
 
     def _project(self, pixels):
         return self.projection_norm(super()._project(pixels))

@@ -47,7 +47,8 @@ class GlobalSelfAttention2D(keras.layers.Layer):
             since the position part sums over the pixels. A map whose
             size is not known before the layer runs, and turns out larger,
             gives NaN or an error of the backend.
-        use_content: Boolean, whether to attend by content.
+        use_content: Boolean, whether to attend by content. There are no keys
+            without it.
         use_position: Boolean, whether to attend by position.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to
             `keras.config.image_data_format()`.
@@ -115,9 +116,10 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         sizes = None
         if self.use_position:
             sizes = position_tables.table_sizes(self, input_shape)
+        parts = 3 if self.use_content else 2
         self.kernel = self.add_weight(
             name="query_key_value_kernel",
-            shape=(channels, 3 * self.filters),
+            shape=(channels, parts * self.filters),
             initializer="glorot_uniform",
         )
         if self.use_position:
@@ -170,15 +172,19 @@ class GlobalSelfAttention2D(keras.layers.Layer):
         return feature_maps.from_channels_last(outputs, self.data_format)
 
     def _query_key_value(self, features):
-        """Return three tensors `(batch, heads, pixels, key_dim)`."""
+        """Return three tensors `(batch, heads, pixels, key_dim)`; the second
+        is `None` without content."""
         features = feature_maps.as_float(features, self.compute_dtype)
         _, height, width, channels = ops.shape(features)
+        parts = self.kernel.shape[-1] // self.filters
         projected = self._project(ops.reshape(features, (-1, channels)))
         projected = ops.reshape(
-            projected, (-1, height * width, 3, self.num_heads, self.key_dim)
+            projected, (-1, height * width, parts, self.num_heads, self.key_dim)
         )
-        # One transposition for the three, which are then views, not copies.
-        return ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)
+        # One transposition for all, which are then views, not copies.
+        projected = ops.transpose(projected, (2, 0, 3, 1, 4))
+        query, *key, value = ops.unstack(projected, parts)
+        return query, key[0] if key else None, value
 
     def _project(self, pixels):
         return ops.matmul(pixels, ops.cast(self.kernel, pixels.dtype))

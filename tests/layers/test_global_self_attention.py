@@ -84,14 +84,15 @@ def reference(layer, inputs):
     outputs = []
     for image in inputs.astype("float64"):
         projected = image @ to_numpy(layer.kernel)
+        starts = range(0, projected.shape[-1], filters)
         parts = [
             [
                 projected[:, :, start + head * key_dim :][:, :, :key_dim]
                 for head in range(heads)
             ]
-            for start in (0, filters, 2 * filters)
+            for start in starts
         ]
-        query, key, value = parts
+        query, value = parts[0], parts[-1]
         total = np.zeros((*image.shape[:2], filters))
         if layer.use_content:
             total += np.concatenate(
@@ -209,7 +210,7 @@ def test_attention_map_without_content_is_an_error():
 
 def attended(layer, inputs, weights):
     """Sum the values of each head times its weights: `(batch, filters)`."""
-    values = inputs @ to_numpy(layer.kernel)[:, 2 * layer.filters :]
+    values = inputs @ to_numpy(layer.kernel)[:, -layer.filters :]
     outputs = np.zeros((len(inputs), layer.filters))
     for image in range(len(inputs)):
         for channel in range(layer.filters):

@@ -1,5 +1,6 @@
 """The model cards say what the manifest says."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,30 @@ def test_a_card_tells_what_other_seeds_came_to(tmp_path, monkeypatch):
         name = f"plain_resnet.cifar100_{size}.seed{seed}"
         runs.keep(finished_run(tmp_path / name, top1, seed, size=size))
     history = {"history": "results/plain_resnet.cifar100_16.seed0.csv"}
-    told = cards._limits({"limits": ["It is blind."]}, "cifar100", history)
+    told = cards._other_seeds("cifar100", history)
     assert "With seed 1 top-1 is" in told and "60.00%" in told
     assert "70.00%" not in told and "50.00%" not in told
-    assert "- It is blind." in told
+
+
+def test_a_card_tells_the_limits_in_its_own_recipe(tmp_path, monkeypatch):
+    """Not those of the recipe that its command names."""
+    recipes = tmp_path / "recipes"
+    shutil.copytree(cards.recipes.FOLDER, recipes)
+    entry = manifest.entry("cram_mirrored_crops_resnet14_small.cifar100_32")
+    own = recipes / f"{entry.id}.toml"
+    limit = 'limits = ["It was trained on Tiny-ImageNet, which has no cups."]'
+    own.write_text(f"{limit}\n{own.read_text()}")
+    monkeypatch.setattr(cards.recipes, "FOLDER", recipes)
+    told = cards.card(entry, has_attention=False)
+    assert "- It was trained on Tiny-ImageNet, which has no cups." in told
+
+
+def test_no_name_is_broken_at_its_hyphen(monkeypatch):
+    """Markdown makes a space of the end of a line."""
+    limits = [f"{'x' * length} Tiny-ImageNet" for length in range(60, 80)]
+    monkeypatch.setattr(cards.recipes, "read", lambda _: {"limits": limits})
+    entry = manifest.entry("resnet14_small.cifar100_32")
+    assert cards._limits(entry, "cifar100").count("Tiny-ImageNet") == 20
 
 
 @PUBLISHED

@@ -237,6 +237,11 @@ def test_missing_data_says_what_to_do(tmp_path):
     (tmp_path / "cifar100_train.parquet").touch()
     with pytest.raises(FileNotFoundError, match="no cifar100_test.*--data-dir"):
         data.load("cifar100", tmp_path, "val")
+    (tmp_path / "cifar100_train.parquet").rename(
+        tmp_path / "cifar100_test.parquet"
+    )
+    with pytest.raises(FileNotFoundError, match="no cifar100_train"):
+        data.load("cifar100", tmp_path, "train")
 
 
 def test_a_missing_reader_of_parquet_files_is_named(tmp_path, monkeypatch):

@@ -191,8 +191,13 @@ def test_whole_numbers_of_pixels_are_the_nearest(tmp_path):
     )
     signatures = {"serving_default": network.serve}
     tf.saved_model.save(network, tmp_path / "saved", signatures)
-    predict, *_ = evaluate.open_model(str(tmp_path / "saved"))
-    assert predict(np.full((2, 1, 1, 3), 99.8, "float32")) == 100
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(tmp_path / "saved")
+    )
+    (tmp_path / "model.tflite").write_bytes(converter.convert())
+    for name in ("saved", "model.tflite"):
+        predict, *_ = evaluate.open_model(str(tmp_path / name))
+        assert predict(np.full((2, 1, 1, 3), 99.8, "float32")) == 100, name
 
 
 def test_a_run_is_measured_with_its_weights(data_dir, tmp_path):

@@ -40,7 +40,8 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     published.write_text(PUBLISHED)
     run = tmp_path / "run"
     recipe = recipes.read(published, OVERRIDES)
-    train.start(run, published, recipe, OVERRIDES)
+    drafted = published.parent / "drafts" / "cram.toml"
+    train.start(run, drafted, recipe, OVERRIDES)
     train.train(recipe, data_dir, run)
     keras.config.set_dtype_policy("float32")
 
@@ -74,6 +75,7 @@ def test_a_recipe_becomes_a_registered_weight(data_dir, tmp_path, monkeypatch):
     assert entry["metrics"]["tiny_imagenet"]["val"]["images"] == 6
     assert entry["training"]["seed"] == 3
     assert "--set training.seed=3" in entry["training"]["command"]
+    assert entry["training"]["recipe"] == str(drafted)
     file = Path("zoo/weights") / entry["file"]
     assert file.stat().st_size == entry["bytes"] < 7_000_000
     assert entry["arguments"]["attention_stages"] == [3]

@@ -863,6 +863,16 @@ def test_the_effect_of_radii_is_measured_and_compared(data_dir, monkeypatch):
         assert fresh == (index % 2 == 1)
 
 
+def test_radii_of_heads_are_not_mixed_up(monkeypatch):
+    image = keras.Input((8, 8, 4))
+    network = keras.Model(image, ExplicitAttention2D(4, num_heads=2)(image))
+    monkeypatch.setattr(
+        radius_effect, "opened", lambda _: ("a", network, {}, {})
+    )
+    with pytest.raises(ValueError, match="a has a radius for each head"):
+        radius_effect.measure("a", "somewhere")
+
+
 def test_new_statistics_are_averages_over_batches_with_nothing_of_the_old():
     """However far away the old ones are."""
     norm = keras.layers.BatchNormalization(momentum=0.9)

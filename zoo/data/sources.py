@@ -94,7 +94,7 @@ def load(name, data_dir, split):
     data_dir = Path(data_dir)
     if name == "tiny_imagenet":
         return _tiny_imagenet(data_dir, split)
-    if name == "cifar100" and (data_dir / "cifar100_train.parquet").is_file():
+    if name == "cifar100" and any(data_dir.glob("cifar100_*.parquet")):
         return _cifar100(data_dir, split)
     return _tensorflow_dataset(name, data_dir, split)
 

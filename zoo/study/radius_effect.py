@@ -2,8 +2,6 @@
 
 import functools
 
-import numpy as np
-
 from keras_attn.layers import ExplicitAttention2D
 from zoo.study import changes
 from zoo.study.networks import opened
@@ -25,11 +23,17 @@ def measure(source, data_dir):
 
     Raises:
         FileNotFoundError: if a training is not finished.
-        ValueError: if there is no such network, or it has no ExpAtt.
+        ValueError: if there is no such network, or it has no ExpAtt, or one
+            with several radii in a layer.
     """
     name, model, recipe, _ = opened(source)
     layers = expatt_layers(model, name)
-    trained = [float(np.mean(layer.radius)) for layer in layers]
+    if any(layer.num_heads > 1 for layer in layers):
+        raise ValueError(
+            f"{name} has a radius for each head, of which this study would "
+            "lose the differences"
+        )
+    trained = [float(layer.radius[0]) for layer in layers]
     sets = {"in the reverse order": trained[::-1]}
     sets |= {radius: [radius] * len(layers) for radius in RADII}
     to_measure = {
